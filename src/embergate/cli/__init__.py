@@ -1,0 +1,1 @@
+"""The command line: every `embergate` command, and nothing that another layer imports."""

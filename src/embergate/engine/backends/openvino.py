@@ -1,0 +1,88 @@
+"""The CPU backend: our own graphs, compiled and run by OpenVINO. Needs no torch.
+
+Source: https://docs.openvino.ai/2026/openvino-workflow/running-inference/inference-devices-and-modes/cpu-device.html
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from embergate.engine.architectures import Architecture
+from embergate.engine.backends.protocol import ComputeOptions
+from embergate.engine.layers.graph import Graph
+from embergate.engine.loading.spec import Precision
+from embergate.engine.loading.weights import Weights
+
+
+@lru_cache(maxsize=1)
+def core() -> ov.Core:
+    """Return the process's OpenVINO runtime."""
+    return ov.Core()
+
+
+@lru_cache(maxsize=1)
+def computes_bf16() -> bool:
+    """Tell whether this CPU multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def resolve_precision(precision: Precision) -> Precision:
+    """Turn AUTO into bf16 where the CPU computes it natively, else f32."""
+    if precision is not Precision.AUTO:
+        return precision
+    return Precision.BF16 if computes_bf16() else Precision.F32
+
+
+class OpenVinoBackend:
+    """One compiled encoder.
+
+    Raises: ModelError if the weights do not fit the configuration, naming every tensor.
+    """
+
+    def __init__(
+        self, architecture: Architecture, weights: Weights, precision: Precision, compute: ComputeOptions
+    ) -> None:
+        """Build the graph and compile it; the graph itself is released before this returns."""
+        self.precision = resolve_precision(precision)
+        native = self.precision is not Precision.F32 and computes_bf16()
+        self.computes_in = "bf16" if native else "f32"
+        weights.strip_prefix(architecture.anchor)
+        graph = Graph(weights, self.precision)
+        model = graph.finish(architecture.build(graph))
+        self._compiled: ov.CompiledModel | None = core().compile_model(
+            model, "CPU", self._options(compute, architecture)
+        )
+        self._local = threading.local()
+
+    def _options(self, compute: ComputeOptions, architecture: Architecture) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "INFERENCE_NUM_THREADS": compute.resolved_threads(),
+            "NUM_STREAMS": compute.num_streams,
+            # Set always: left alone, the runtime picks bfloat16 wherever the CPU has it.
+            "INFERENCE_PRECISION_HINT": self.computes_in,
+            "ENABLE_CPU_PINNING": False,  # one process is not alone on the machine
+        }
+        if self.precision is Precision.INT8:
+            options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = architecture.hidden_size
+        return options
+
+    def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Run one padded batch; see `Backend.forward`."""
+        assert self._compiled is not None, "forward after close. This is a bug."
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        request.infer([ov.Tensor(input_ids), ov.Tensor(lengths)])
+        states: NDArray[np.float32] = request.get_output_tensor(0).data
+        return states
+
+    def close(self) -> None:
+        """Free the compiled encoder and its buffers."""
+        self._local = threading.local()
+        self._compiled = None

@@ -1,0 +1,30 @@
+"""Which backend runs a model: our graph where the architecture is built in, else the torch extra."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from embergate.engine.architectures import ARCHITECTURES
+from embergate.engine.backends.openvino import OpenVinoBackend
+from embergate.engine.backends.protocol import Backend, ComputeOptions
+from embergate.engine.loading.folder import FolderModel
+from embergate.engine.loading.spec import Precision
+from embergate.engine.loading.weights import Weights
+from embergate.errors import UnsupportedArchitectureError
+
+
+def open_backend(model: FolderModel, precision: Precision, compute: ComputeOptions) -> Backend:
+    """Load a model's network.
+
+    Raises: UnsupportedArchitectureError if it is not built in and the torch extra is not installed.
+    """
+    if model.architecture is not None:
+        return OpenVinoBackend(model.architecture, Weights(model.spec.folder), precision, compute)
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
+        raise UnsupportedArchitectureError(
+            f"architecture {model.spec.architecture!r} is not built in (these are: {', '.join(sorted(ARCHITECTURES))}). "
+            "The extra 'torch' runs every architecture that transformers has: pip install 'embergate[torch]'"
+        )
+    from embergate.engine.backends.torch import TorchBackend  # noqa: PLC0415 - imports torch, which takes seconds
+
+    return TorchBackend(model.spec, precision, compute)

@@ -1,0 +1,1 @@
+"""Operations that the architectures share, as pieces of an OpenVINO graph."""

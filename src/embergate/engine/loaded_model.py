@@ -1,0 +1,185 @@
+"""`LoadedModel`: one model ready to run: tokenizer, network, pooling, and the fingerprint of all three."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from embergate.engine.backends.protocol import Backend, ComputeOptions
+from embergate.engine.backends.select import open_backend
+from embergate.engine.loading.loader import FoundModel, SourceOptions, find_model
+from embergate.engine.loading.sources import file_sha256
+from embergate.engine.loading.spec import ModelSpec, Precision
+from embergate.engine.loading.weights import weight_paths
+from embergate.engine.pooling import Pooler, finish
+from embergate.engine.runner import Runner
+from embergate.engine.scheduler import Lane, Scheduler, SchedulerLimits
+from embergate.engine.tokenization import TextTokenizer, TokenizedText
+from embergate.errors import InvalidRequestError
+
+FINGERPRINT_CHARACTERS: Final = 16
+# Padded lengths are rounded up to this, so that a server meets few shapes: the first run of a new one costs milliseconds.
+LENGTH_STEP: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Vectors of a list of texts, and how many tokens of each were run."""
+
+    vectors: NDArray[np.float32]
+    num_tokens: list[int]
+
+
+class LoadedModel:
+    """A model in memory. `run` may be called from as many threads as it has streams."""
+
+    def __init__(self, found: FoundModel, tokenizer: TextTokenizer, backend: Backend, compute: ComputeOptions) -> None:
+        """Join the parts; `open` is the way to make one."""
+        self.spec: ModelSpec = found.spec
+        self.tokenizer = tokenizer
+        self.backend = backend
+        self.compute = compute
+        self._pool = Pooler(found.spec.pooling)
+        self._content_hash = _content_hash(found.spec, backend)
+        self._runner: Runner | None = None
+
+    @classmethod
+    def open(
+        cls,
+        reference: str | Path,
+        *,
+        precision: Precision = Precision.AUTO,
+        compute: ComputeOptions | None = None,
+        source: SourceOptions | None = None,
+    ) -> LoadedModel:
+        """Load a model by folder, catalogue name or Hub id.
+
+        Raises: ModelError naming what is missing or wrong; UnsupportedArchitectureError naming the extra that has it.
+        """
+        compute = compute or ComputeOptions()
+        found = find_model(str(reference), source)
+        tokenizer = TextTokenizer(found.spec)
+        return cls(found, tokenizer, open_backend(found.folder_model, precision, compute), compute)
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the model's own, uncut vectors without a prompt."""
+        return self.fingerprint_of()
+
+    def fingerprint_of(self, *, dimensions: int | None = None, normalize: bool | None = None, prompt: str = "") -> str:
+        """Return a short stable hash of everything that a vector depends on besides the text."""
+        chosen = [dimensions or self.spec.dimensions, self.normalizes(normalize), prompt]
+        return hashlib.sha256(self._content_hash + orjson.dumps(chosen)).hexdigest()[:FINGERPRINT_CHARACTERS]
+
+    def normalizes(self, asked: bool | None) -> bool:
+        """Tell whether vectors are scaled to length 1: a model that does so by default always does."""
+        return bool(asked) or self.spec.normalize_default
+
+    def check_dimensions(self, dimensions: int | None) -> None:
+        """Raise InvalidRequestError unless vectors of this length can be cut from the model's."""
+        if dimensions is None or dimensions == self.spec.dimensions:
+            return
+        if not self.spec.resizable:
+            raise InvalidRequestError(f"model: {self.spec.name} is not resizable", param="dimensions")
+        allowed = self.spec.matryoshka_dimensions
+        if not 1 <= dimensions <= self.spec.dimensions or (allowed and dimensions < allowed[0]):
+            raise InvalidRequestError(
+                f"dimensions is {dimensions}; {self.spec.name} gives {allowed[0] if allowed else 1} to "
+                f"{self.spec.dimensions}",
+                param="dimensions",
+            )
+
+    def prompt_of(self, name: str | None) -> str:
+        """Return a prompt by its name, nothing for no name. Raises: InvalidRequestError naming those there are."""
+        if name is None:
+            return ""
+        if name not in self.spec.prompts:
+            known = ", ".join(self.spec.prompts) or "none"
+            raise InvalidRequestError(f"{self.spec.name} has no prompt {name!r}; it has: {known}", param="prompt_name")
+        return self.spec.prompts[name]
+
+    def run(self, rows: Sequence[TokenizedText]) -> NDArray[np.float32]:
+        """Run one batch of rows, whatever their lengths.
+
+        Shapes: -> (B, dimensions), before the Matryoshka cut and the normalisation.
+        """
+        lengths = np.array([len(row.input_ids) for row in rows], np.int32)
+        seqlen = min(-(-max(int(lengths.max()), 1) // LENGTH_STEP) * LENGTH_STEP, max(self.spec.max_tokens, 1))
+        input_ids = np.zeros((len(rows), seqlen), np.int32)
+        for padded, row in zip(input_ids, rows, strict=True):
+            padded[: len(row.input_ids)] = row.input_ids
+        num_prompt_tokens = np.array([row.num_prompt_tokens for row in rows], np.int32)
+        return self._pool(self.backend.forward(input_ids, lengths), lengths, num_prompt_tokens)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        dimensions: int | None = None,
+        normalize: bool | None = None,
+        prompt_name: str | None = None,
+        truncate: bool = False,
+    ) -> NDArray[np.float32]:
+        """Return the vectors of `texts` in their order, and block until they are there. Shapes: (n, dimensions)."""
+        return self.encode_counted(
+            texts, dimensions=dimensions, normalize=normalize, prompt_name=prompt_name, truncate=truncate
+        ).vectors
+
+    def encode_counted(
+        self,
+        texts: Sequence[str],
+        *,
+        dimensions: int | None = None,
+        normalize: bool | None = None,
+        prompt_name: str | None = None,
+        truncate: bool = False,
+    ) -> Encoded:
+        """Do as `encode` and count the tokens run.
+
+        Raises: InvalidRequestError naming the text that is too long, or the dimensions that the model does not give.
+        """
+        self.check_dimensions(dimensions)
+        prompt = self.prompt_of(prompt_name)
+        if not texts:
+            return Encoded(np.empty((0, dimensions or self.spec.dimensions), np.float32), [])
+        rows = self.tokenizer.encode_texts(texts, prompt=prompt, truncate=truncate)
+        vectors = finish(self._run_all(rows), dimensions=dimensions, normalize=self.normalizes(normalize))
+        return Encoded(vectors, [len(row.input_ids) for row in rows])
+
+    def _run_all(self, rows: Sequence[TokenizedText]) -> NDArray[np.float32]:
+        if self._runner is None:
+            limits = SchedulerLimits(max_queued_tokens=2**62)
+            self._runner = Runner(Scheduler(limits), num_streams=self.compute.num_streams)
+        done = threading.Event()
+        ticket = self._runner.submit(self, rows, done.set, lane=Lane.BULK)
+        done.wait()
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.vectors is not None, "a ticket without error has vectors. This is a bug."
+        return ticket.vectors
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+        self.backend.close()
+
+
+def _content_hash(spec: ModelSpec, backend: Backend) -> bytes:
+    digest = hashlib.sha256()
+    folders = [spec.folder, *(stage.folder for stage in spec.pooling.dense)]
+    for path in [spec.folder / "tokenizer.json", *(path for folder in folders for path in weight_paths(folder))]:
+        digest.update(bytes.fromhex(file_sha256(path)))
+    stages = [[mode.value for mode in spec.pooling.modes], [stage.activation for stage in spec.pooling.dense]]
+    chosen = [spec.architecture, stages, spec.pooling.include_prompt, spec.lowercase, backend.precision.value]
+    digest.update(orjson.dumps([*chosen, backend.computes_in, dict(spec.config)], option=orjson.OPT_SORT_KEYS))
+    return digest.digest()

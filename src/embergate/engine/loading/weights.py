@@ -1,0 +1,166 @@
+"""A checkpoint's tensors by name: shards joined, prefixes stripped, shapes and values checked.
+
+An architecture asks for every tensor it needs; what is missing or misshaped is collected, so that one error names all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from embergate.engine.loading.safetensors_file import SafetensorsFile
+from embergate.errors import ModelError
+
+MAX_NAMED_TENSORS: Final = 20
+PICKLES: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "pytorch_model.pt")
+# Checkpoints converted from TensorFlow still carry the old names of a LayerNorm's two vectors.
+OLD_NAMES: Final = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor in its storage type; `dtype` tells BF16 (held as uint16 bit patterns) from U16."""
+
+    array: NDArray[Any]
+    dtype: str
+
+    def float32(self) -> NDArray[np.float32]:
+        """Return the values as float32; without a copy where they are stored so."""
+        if self.dtype == "BF16":
+            wide = self.array.astype(np.uint32)
+            wide <<= 16
+            return wide.view(np.float32)
+        return self.array.astype(np.float32, copy=False)
+
+    def is_finite(self) -> bool:
+        """Tell whether no value is NaN or infinite."""
+        flat = self.array.reshape(-1)
+        for start in range(0, flat.size, 1 << 20):  # in slices: a mask of a whole embedding table would double it
+            part = flat[start : start + (1 << 20)]
+            if self.dtype == "BF16":
+                if ((part & 0x7F80) == 0x7F80).any():
+                    return False
+            elif part.dtype.kind == "f" and not np.isfinite(part).all():
+                return False
+        return True
+
+
+class Weights:
+    """The tensors of one checkpoint folder.
+
+    Raises: ModelError if there are no safetensors, a shard is missing, or two shards hold one name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Map every safetensors file of `folder` that makes up the checkpoint."""
+        self.folder = folder
+        self.files = [SafetensorsFile(path) for path in weight_paths(folder)]
+        self._homes: dict[str, SafetensorsFile] = {}
+        for file in self.files:
+            for name in file.entries:
+                if name in self._homes:
+                    raise ModelError(f"{file.path.name}: tensor {name!r} is also in {self._homes[name].path.name}")
+                self._homes[name] = file
+        self._prefix = ""
+        self._problems: list[str] = []
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether the checkpoint holds `name`, behind the prefix found."""
+        return self._find(name) is not None
+
+    def names(self) -> list[str]:
+        """Return every name as the files spell it."""
+        return sorted(self._homes)
+
+    def strip_prefix(self, anchor: str) -> None:
+        """Find under which prefix (`bert.`, `model.`, none) this checkpoint keeps the tensor `anchor`.
+
+        Raises: ModelError if no tensor's name ends with `anchor`.
+        """
+        matches = [name for name in self._homes if name == anchor or name.endswith("." + anchor)]
+        if not matches:
+            known = ", ".join(self.names()[:3])
+            raise ModelError(
+                f"the checkpoint in {self.folder.name} has no tensor named {anchor!r} (it begins with {known}); "
+                "its weights do not belong to the architecture that config.json names"
+            )
+        self._prefix = min(matches, key=len)[: -len(anchor)]
+
+    def get(self, name: str, shape: Sequence[int]) -> Tensor:
+        """Return tensor `name`, or zeros of `shape` after noting what is wrong for `raise_problems`."""
+        found = self._find(name)
+        if found is None:
+            self._problems.append(f"{self._prefix}{name} is missing, expected shape {tuple(shape)}")
+            return Tensor(np.zeros(shape, np.float32), "F32")
+        file, full_name = found
+        entry = file.entries[full_name]
+        tensor = Tensor(file.array(full_name), entry.dtype)
+        if entry.shape != tuple(shape):
+            self._problems.append(f"{full_name} has shape {entry.shape}, config.json asks for {tuple(shape)}")
+        elif entry.dtype not in {"F64", "F32", "F16", "BF16"}:
+            self._problems.append(f"{full_name} has type {entry.dtype}, expected a float type")
+        elif not tensor.is_finite():
+            self._problems.append(f"{full_name} holds NaN or infinite values")
+        else:
+            return tensor
+        return Tensor(np.zeros(shape, np.float32), "F32")
+
+    def raise_problems(self) -> None:
+        """Raise one ModelError that names every tensor found missing, misshaped or not finite."""
+        if not self._problems:
+            return
+        named = "; ".join(self._problems[:MAX_NAMED_TENSORS])
+        more = len(self._problems) - MAX_NAMED_TENSORS
+        rest = f"; and {more} more" if more > 0 else ""
+        raise ModelError(f"the weights in {self.folder.name} do not fit: {named}{rest}")
+
+    def _find(self, name: str) -> tuple[SafetensorsFile, str] | None:
+        candidates = [name] + [name.replace(new, old) for new, old in OLD_NAMES if name.endswith(new)]
+        for candidate in candidates:
+            full_name = self._prefix + candidate
+            if full_name in self._homes:
+                return self._homes[full_name], full_name
+        return None
+
+
+def weight_paths(folder: Path) -> list[Path]:
+    """Return the safetensors files of a checkpoint folder, one or the shards of an index, in a stable order.
+
+    Raises: ModelError if there are none (naming the mend where only a pickle is there) or a shard is missing.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        return _shard_paths(index)
+    pickles = [name for name in PICKLES if (folder / name).is_file()]
+    if pickles:
+        raise ModelError(
+            f"{folder.name} has only {pickles[0]}, a pickle, which can run code when it is read and is refused. "
+            "Convert it where you trust it: load it with transformers and call save_pretrained(), which writes "
+            "model.safetensors"
+        )
+    raise ModelError(f"{folder.name} has no model.safetensors and no model.safetensors.index.json; fetch the weights")
+
+
+def _shard_paths(index: Path) -> list[Path]:
+    folder = index.parent
+    try:
+        weight_map = orjson.loads(index.read_bytes())["weight_map"]
+        names = sorted(set(weight_map.values()))
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index.name} is not a weight index: it needs an object 'weight_map'") from error
+    paths = []
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelError(f"{index.name} names a shard {name!r}; a shard is a .safetensors file beside the index")
+        if not (folder / name).is_file():
+            raise ModelError(f"{index.name} names {name}, which is missing; fetch it")
+        paths.append(folder / name)
+    return paths

@@ -1,0 +1,167 @@
+"""Texts to token ids, on worker threads, with a receipt for whatever was cut.
+
+The files' own truncation and padding are switched off: a text is cut only where the caller asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from embergate.engine.loading.spec import ModelSpec
+from embergate.errors import InvalidRequestError, ModelError
+
+PROBE_TEXT: Final = "a"
+MAX_TOKENIZER_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedText:
+    """One text as the network will see it.
+
+    `num_tokens_before_cut` is larger than `len(input_ids)` only where the caller allowed the text to be cut.
+    """
+
+    input_ids: NDArray[np.int32]
+    num_prompt_tokens: int
+    num_tokens_before_cut: int
+
+
+class TextTokenizer:
+    """A model's tokenizer.
+
+    Raises: ModelError if tokenizer.json is missing, broken, or knows ids beyond the network's vocabulary.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        """Read tokenizer.json and check it against the network's vocabulary."""
+        self._max_tokens = spec.max_tokens
+        self._vocab_size = spec.vocab_size
+        self._add_special_tokens = spec.add_special_tokens
+        self._dropped = np.array(spec.drop_token_ids, np.int32)
+        self._lowercase = spec.lowercase
+        self._tokenizer = _read_tokenizer(spec.folder / "tokenizer.json")
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._prefix, self._suffix = self._special_tokens()
+        self._check_vocabulary(spec)
+
+    def _special_tokens(self) -> tuple[list[int], list[int]]:
+        """Return what the tokenizer puts before and behind every text."""
+        if not self._add_special_tokens:
+            return [], []
+        bare = self._tokenizer.encode(PROBE_TEXT, add_special_tokens=False).ids
+        full = self._tokenizer.encode(PROBE_TEXT, add_special_tokens=True).ids
+        for start in range(len(full) - len(bare) + 1):
+            if full[start : start + len(bare)] == bare:
+                return full[:start], full[start + len(bare) :]
+        raise ModelError("tokenizer.json: its post-processor changes the tokens of the text itself; it cannot be used")
+
+    def _check_vocabulary(self, spec: ModelSpec) -> None:
+        largest = max(self._tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
+        largest = max(largest, *self._prefix, *self._suffix, 0)
+        if largest >= spec.vocab_size:
+            raise ModelError(
+                f"tokenizer.json knows token id {largest} and config.json has vocab_size {spec.vocab_size}; "
+                "the tokenizer belongs to another model: fetch both from one revision"
+            )
+
+    def encode_texts(self, texts: Sequence[str], *, prompt: str = "", truncate: bool = False) -> list[TokenizedText]:
+        """Tokenise texts, each behind `prompt`.
+
+        Raises: InvalidRequestError naming the first text that is too long (unless `truncate`) or is not valid Unicode.
+        """
+        prepared = [prompt + (text.lower() if self._lowercase else text) for text in texts]
+        try:
+            encodings = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=self._add_special_tokens)
+        except (TypeError, UnicodeEncodeError):
+            raise _not_unicode(texts) from None
+        num_prompt_tokens = self._count_prompt(prompt)
+        return [
+            self._checked(np.array(encoding.ids, np.int32), index, num_prompt_tokens, truncate=truncate)
+            for index, encoding in enumerate(encodings)
+        ]
+
+    def encode_ids(self, inputs: Sequence[Sequence[int]], *, truncate: bool = False) -> list[TokenizedText]:
+        """Take texts that come as token ids: special tokens are added as for a text, unless they are there already.
+
+        Raises: InvalidRequestError naming the first id outside the vocabulary, or the first text that is too long.
+        """
+        rows = []
+        for index, ids in enumerate(inputs):
+            for position, token_id in enumerate(ids):
+                if not 0 <= token_id < self._vocab_size:
+                    raise InvalidRequestError(
+                        f"input[{index}][{position}] is token id {token_id}; this model's ids run from 0 to "
+                        f"{self._vocab_size - 1}. Are they another model's tokens? Send the text instead",
+                        param="input",
+                    )
+            full = list(ids)
+            if not self._has_special_tokens(full):
+                full = [*self._prefix, *full, *self._suffix]
+            rows.append(self._checked(np.array(full, np.int32), index, 0, truncate=truncate))
+        return rows
+
+    def _has_special_tokens(self, ids: list[int]) -> bool:
+        num_prefix, num_suffix = len(self._prefix), len(self._suffix)
+        return (
+            len(ids) >= num_prefix + num_suffix
+            and ids[:num_prefix] == self._prefix
+            and ids[len(ids) - num_suffix :] == self._suffix
+        )
+
+    def _count_prompt(self, prompt: str) -> int:
+        if not prompt:
+            return 0
+        ids = self._tokenizer.encode(prompt, add_special_tokens=self._add_special_tokens).ids
+        return len(ids) - len(self._suffix)
+
+    def _checked(
+        self, input_ids: NDArray[np.int32], index: int, num_prompt_tokens: int, *, truncate: bool
+    ) -> TokenizedText:
+        num_tokens = len(input_ids)
+        if len(self._dropped):
+            input_ids = input_ids[~np.isin(input_ids, self._dropped)]
+        if len(input_ids) > self._max_tokens:
+            if not truncate:
+                raise InvalidRequestError(
+                    f"input[{index}] is {num_tokens} tokens long, special tokens included; this model's limit is "
+                    f"{self._max_tokens}. Nothing is cut silently: split the text or shorten it",
+                    param=f"input[{index}]",
+                )
+            suffix = np.array(self._suffix, np.int32)
+            input_ids = np.concatenate([input_ids[: self._max_tokens - len(suffix)], suffix])
+        return TokenizedText(input_ids, num_prompt_tokens, num_tokens)
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    if not path.is_file():
+        raise ModelError(
+            f"{path.parent.name} has no tokenizer.json; make it with transformers: "
+            "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+        )
+    if path.stat().st_size > MAX_TOKENIZER_BYTES:
+        raise ModelError(f"tokenizer.json is larger than {MAX_TOKENIZER_BYTES} bytes")
+    try:
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # noqa: BLE001 - the library raises plain Exception for every malformed file
+        raise ModelError(f"tokenizer.json cannot be read: {error}") from error
+
+
+def _not_unicode(texts: Sequence[str]) -> InvalidRequestError:
+    for index, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return InvalidRequestError(
+                f"input[{index}] holds a lone surrogate at character {error.start}, which is not valid Unicode; "
+                "repair or remove it",
+                param=f"input[{index}]",
+            )
+    return InvalidRequestError("input must be text", param="input")

@@ -1,0 +1,118 @@
+"""The one tree of errors that a caller of Embergate can meet.
+
+Every error carries the HTTP status and the code that its plane answers with, so no layer below HTTP builds a response,
+and no layer above has to guess one. A class's docstring is its default message.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import ClassVar
+
+
+class EmbergateError(Exception):
+    """Something went wrong inside the server."""
+
+    http_status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
+        """Store `message` (default: the class's docstring) and the request field that caused it."""
+        self.message = message or (inspect.getdoc(type(self)) or "").split("\n\n")[0]
+        self.param = param
+        super().__init__(self.message)
+
+
+class InvalidRequestError(EmbergateError):
+    """The request is not valid."""
+
+    http_status = 400
+    code = "INVALID_REQUEST"
+
+
+class UnauthorizedError(EmbergateError):
+    """The API key is missing or not valid."""
+
+    http_status = 401
+    code = "UNAUTHORIZED"
+
+
+class ForbiddenError(EmbergateError):
+    """The API key has no permission for this."""
+
+    http_status = 403
+    code = "FORBIDDEN"
+
+
+class NotFoundError(EmbergateError):
+    """There is nothing at this path."""
+
+    http_status = 404
+    code = "NOT_FOUND"
+
+
+class ModelNotFoundError(NotFoundError):
+    """Model not found, inaccessible, and/or not deployed"""
+
+    # NOTE: fireworks-ai 0.x retries on this very sentence.
+
+
+class MethodNotAllowedError(EmbergateError):
+    """This path does not answer to this method."""
+
+    http_status = 405
+    code = "METHOD_NOT_ALLOWED"
+
+
+class RequestTimeoutError(EmbergateError):
+    """The request took longer than the server's limit."""
+
+    http_status = 408
+    code = "TIMEOUT"
+
+
+class FingerprintMismatchError(EmbergateError):
+    """The model served is not the one the request expects."""
+
+    http_status = 409
+    code = "FINGERPRINT_MISMATCH"
+
+
+class PayloadTooLargeError(EmbergateError):
+    """The request body is larger than the server accepts."""
+
+    http_status = 413
+    code = "PAYLOAD_TOO_LARGE"
+
+
+class OverloadedError(EmbergateError):
+    """The server's queue is full."""
+
+    http_status = 503
+    code = "OVERLOADED"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: float = 1.0) -> None:
+        """Store how many seconds the queue needs to drain."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ShuttingDownError(OverloadedError):
+    """The server is shutting down."""
+
+    code = "SHUTTING_DOWN"
+
+
+class ModelError(EmbergateError):
+    """A model cannot be loaded: the message names the file or field and the mend."""
+
+    http_status = 500
+    code = "MODEL_ERROR"
+
+
+class UnsupportedArchitectureError(ModelError):
+    """The model's architecture is not built in."""
+
+
+class ConfigurationError(EmbergateError):
+    """A setting is not valid: the message names it and the mend."""
