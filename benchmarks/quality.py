@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from metrics import mean_ndcg, spearman
-from quality_data import PACKAGES, RetrievalTask, Task, load_tasks
 
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.spec import Precision
+from metrics import mean_ndcg, spearman
+from quality_data import PACKAGES, RetrievalTask, Task, load_tasks
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -81,8 +81,7 @@ def main() -> int:
         print(f"{precision.value} ...", flush=True)
         vectors, seconds = encode_ours(arguments.model, precision, texts)
         closeness.append(compare(precision, reference, vectors, seconds))
-        for task in tasks:
-            figures.append(figure_of(task, precision, expected[task.name], points_of(task, texts, vectors)))
+        figures += [figure_of(task, precision, expected[task.name], points_of(task, texts, vectors)) for task in tasks]
     print_tables(figures, closeness)
     report = {
         "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

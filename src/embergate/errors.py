@@ -58,7 +58,7 @@ class ModelNotFoundError(NotFoundError):
 
 
 class MethodNotAllowedError(EmbergateError):
-    """This path does not answer to this method."""
+    """The path does not answer to this method."""
 
     http_status = 405
     code = "METHOD_NOT_ALLOWED"
@@ -95,6 +95,12 @@ class OverloadedError(EmbergateError):
         """Store how many seconds the queue needs to drain."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class ModelLoadingError(OverloadedError):
+    """The server is still loading its models; try again after the time in retry-after."""
+
+    code = "DEPLOYMENT_SCALING_UP"
 
 
 class ShuttingDownError(OverloadedError):

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from tests.random_models.case import Case, DenseLayer, Pooling
-from tests.random_models.encoders import BERT, DISTILBERT, MPNET, ROBERTA, XLM_ROBERTA
+from tests.random_models.decoders import QWEN2, QWEN3
+from tests.random_models.encoder_kin import DISTILBERT, MPNET
+from tests.random_models.encoders import BERT, ROBERTA, XLM_ROBERTA
 from tests.random_models.folder import write_model
-from tests.random_models.rotary import MODERNBERT, NOMIC_BERT, QWEN2, QWEN3
+from tests.random_models.rotary import MODERNBERT, NOMIC_BERT
 from tests.random_models.static import MODEL2VEC, STATIC_EMBEDDING
 from tests.random_models.texts import TEXTS
 

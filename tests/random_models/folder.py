@@ -69,9 +69,7 @@ def draw_tensors(case: Case, config: Config, seed: int) -> dict[str, Array]:
     drawn = {}
     for tensor in case.tensors(config):
         array = draw(tensor, case=case.name, seed=seed)
-        drawn[_published_name(case, tensor.name)] = (
-            array.astype(np.int64) if tensor.name in _INT_TENSORS else array
-        )
+        drawn[_published_name(case, tensor.name)] = array.astype(np.int64) if tensor.name in _INT_TENSORS else array
     if case.position_ids:  # a buffer that transformers wrote until 4.31
         positions = np.arange(config["max_position_embeddings"], dtype=np.int64)[None, :]
         drawn[_published_name(case, "embeddings.position_ids")] = positions
@@ -111,9 +109,7 @@ def _write_dense(case: Case, dense: DenseLayer, folder: Path, size: int, seed: i
     }
     _write_json(folder / "config.json", config)
     layer = linear(f"{folder.name}.linear", dense.out_features, size, bias=dense.bias)
-    tensors = {
-        tensor.name.removeprefix(f"{folder.name}."): draw(tensor, case=case.name, seed=seed) for tensor in layer
-    }
+    tensors = {tensor.name.removeprefix(f"{folder.name}."): draw(tensor, case=case.name, seed=seed) for tensor in layer}
     write_safetensors(folder / "model.safetensors", tensors)
 
 
@@ -146,6 +142,17 @@ def _write_modules(case: Case, pooling: Pooling, folder: Path, hidden_size: int,
     _write_json(folder / "config_sentence_transformers.json", _settings(case, pooling))
     if not is_static:
         _write_json(folder / pooling.subfolder / "sentence_bert_config.json", _transformer_settings(pooling))
+
+
+def _write_model2vec_modules(pooling: Pooling, folder: Path) -> None:
+    """modules.json as model2vec itself writes it: no folder of its own for any module."""
+    types = ["StaticEmbedding", "Normalize"] if pooling.normalize else ["StaticEmbedding"]
+    paths = {"StaticEmbedding": ".", "Normalize": "1_Normalize"}
+    entries = [
+        {"idx": index, "name": str(index), "path": paths[kind], "type": f"sentence_transformers.models.{kind}"}
+        for index, kind in enumerate(types)
+    ]
+    _write_json(folder / "modules.json", entries)
 
 
 def _settings(case: Case, pooling: Pooling) -> dict[str, Any]:
@@ -181,13 +188,15 @@ def write_model(case: Case, folder: Path, seed: int) -> str:
     inner = folder / pooling.subfolder if pooling else folder
     _write_tokenizer(case, vocabulary, inner)
     if case.architecture != "static_embedding":
-        written = {key: value for key, value in config.items() if not (case.architecture, key) == ("model2vec", "vocab_size")}
-        _write_json(inner / "config.json", written)
+        unpublished = "vocab_size" if case.architecture == "model2vec" else None
+        _write_json(inner / "config.json", {key: value for key, value in config.items() if key != unpublished})
     tensors = draw_tensors(case, config, seed)
     if case.num_files > 1:
         write_sharded(inner, tensors, case.dtype, case.num_files)
     else:
         write_safetensors(inner / "model.safetensors", tensors, case.dtype)
-    if pooling is not None:
+    if case.architecture == "model2vec" and pooling is not None:
+        _write_model2vec_modules(pooling, folder)
+    elif pooling is not None:
         _write_modules(case, pooling, folder, _hidden_size(config), seed)
     return digest_of(tensors)

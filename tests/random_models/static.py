@@ -40,7 +40,7 @@ def _model2vec(**changes: Any) -> dict[str, Any]:
 
 
 MODEL2VEC: Final = (
-    Case("model2vec-normalized", "model2vec", _model2vec(), model2vec_tensors, wordpiece, None),
+    Case("model2vec-normalized", "model2vec", _model2vec(), model2vec_tensors, wordpiece, Pooling((), normalize=True)),
     Case(
         "model2vec-plain",
         "model2vec",

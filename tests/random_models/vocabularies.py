@@ -107,9 +107,9 @@ def _byte_pairs(first: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str,
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = dict.fromkeys([*first, *alphabet])
     merges: dict[tuple[str, str], None] = {}
-    for word in (form for word in WORDS for form in (f"Ġ{word}", word)):
-        left = word[0]
-        for letter in word[1:]:
+    for form in (form for word in WORDS for form in (f"Ġ{word}", word)):
+        left = form[0]
+        for letter in form[1:]:
             merges[left, letter] = None
             left += letter
             pieces[left] = None
@@ -146,7 +146,7 @@ def xlm_roberta_pieces() -> Vocabulary:
     pieces += [*_LETTERS, *_LETTERS.upper(), *_SIGNS, *_ACCENTED, "ing", "al", "er"]
     scored = [(piece, 0.0 if index < 4 else -2.0 - 0.01 * index) for index, piece in enumerate(dict.fromkeys(pieces))]
     tokenizer = Tokenizer(Unigram(scored, unk_id=3, byte_fallback=False))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    # NOTE: no normalizer: transformers 5 rebuilds this tokenizer and keeps only SentencePiece's own "Precompiled" one.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
     )

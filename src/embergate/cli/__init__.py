@@ -1,1 +1,1 @@
-"""The command line: every `embergate` command, and nothing that another layer imports."""
+"""The `embergate` command. Heavy imports happen inside the commands, so that `--help` is quick."""

@@ -123,7 +123,7 @@ class Runner:
             started_at_s = monotonic_s()
             try:
                 vectors = live[0][0].network.run([ticket.rows[index] for ticket, index in live])
-            except Exception as error:  # noqa: BLE001 - whatever a backend raises belongs to the requests in the batch
+            except Exception as error:
                 self._fail(live, error)
             else:
                 self._deliver(batch, live, vectors, started_at_s)

@@ -150,7 +150,7 @@ def _read_tokenizer(path: Path) -> Tokenizer:
         raise ModelError(f"tokenizer.json is larger than {MAX_TOKENIZER_BYTES} bytes")
     try:
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # noqa: BLE001 - the library raises plain Exception for every malformed file
+    except Exception as error:
         raise ModelError(f"tokenizer.json cannot be read: {error}") from error
 
 

@@ -25,6 +25,6 @@ def open_backend(model: FolderModel, precision: Precision, compute: ComputeOptio
             f"architecture {model.spec.architecture!r} is not built in (these are: {', '.join(sorted(ARCHITECTURES))}). "
             "The extra 'torch' runs every architecture that transformers has: pip install 'embergate[torch]'"
         )
-    from embergate.engine.backends.torch import TorchBackend  # noqa: PLC0415 - imports torch, which takes seconds
+    from embergate.engine.backends.torch import TorchBackend
 
     return TorchBackend(model.spec, precision, compute)

@@ -69,8 +69,8 @@ def _wheel_folder(entry: CatalogEntry) -> Path | None:
 
 def _fetch(hub_id: str, revision: str | None, *, cache_dir: Path | None, offline: bool) -> Path:
     """Return the Hub's snapshot of a model, from the cache where it is there; progress goes to stderr."""
-    import huggingface_hub  # noqa: PLC0415 - costs 0.3 s, and a local model needs none of it
-    from huggingface_hub import constants, errors  # noqa: PLC0415
+    import huggingface_hub
+    from huggingface_hub import constants, errors
 
     try:
         path = huggingface_hub.snapshot_download(

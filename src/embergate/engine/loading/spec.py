@@ -24,7 +24,7 @@ class PoolingMode(enum.StrEnum):
     CLS = "cls"
     MEAN = "mean"
     MAX = "max"
-    LAST_TOKEN = "lasttoken"  # noqa: S105 - a pooling mode, not a secret
+    LAST_TOKEN = "lasttoken"
     MEAN_SQRT_LEN = "mean_sqrt_len_tokens"
     WEIGHTED_MEAN = "weightedmean"
 

@@ -1,0 +1,61 @@
+"""The `embergate` command and its subcommands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from embergate.errors import EmbergateError, InvalidRequestError
+
+app = typer.Typer(
+    name="embergate",
+    help="A self-hosted embeddings platform that speaks the Fireworks and OpenAI API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [EMBERGATE_HOST].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [EMBERGATE_PORT].")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Model to serve; may be repeated [EMBERGATE_MODELS].")] = None,
+    precision: Annotated[str | None, typer.Option(help="f32, bf16, int8 or auto [EMBERGATE_PRECISION].")] = None,
+) -> None:
+    """Serve the API. Every other setting is an EMBERGATE_* variable or a line in the file that EMBERGATE_CONFIG names."""
+    from embergate.cli.serving import run_server
+    from embergate.settings import load_settings
+
+    settings = load_settings(host=host, port=port, models=tuple(model) if model else None, precision=precision)
+    raise typer.Exit(run_server(settings))
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    import orjson
+
+    from embergate.app import build_deps, create_app, openapi_document
+    from embergate.settings import load_settings
+    from embergate.web.caller import SingleKeyAuthenticator
+
+    deps = build_deps(load_settings(), SingleKeyAuthenticator(b"", account="default"))
+    document = openapi_document(create_app(deps))
+    deps.engine.close()
+    typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is one line on stderr, not a traceback."""
+    try:
+        app()
+    except EmbergateError as error:
+        print(f"embergate: {error.message}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, InvalidRequestError) else 1) from None
+
+
+if __name__ == "__main__":
+    main()

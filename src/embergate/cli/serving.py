@@ -1,0 +1,113 @@
+"""`embergate serve`: the first key, the logs, and a uvicorn server that exits when its models cannot be loaded."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvicorn
+
+from embergate.app import build_deps, create_app, serving_lifespan
+from embergate.errors import ConfigurationError, EmbergateError
+from embergate.ids import new_api_key
+from embergate.settings import Settings
+from embergate.web.caller import SingleKeyAuthenticator, digest_of
+
+KEY_FILE: Final = "bootstrap-key.sha256"
+
+
+def run_server(settings: Settings) -> int:
+    """Serve until a signal; return the process's exit code."""
+    configure_logs(settings.log_level)
+    digest, new_key = bootstrap_digest(settings)
+    deps = build_deps(settings, SingleKeyAuthenticator(digest, account=settings.bootstrap_account))
+    failures: list[EmbergateError] = []
+
+    def on_failure(error: EmbergateError) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    server = _AnnouncingServer(
+        uvicorn.Config(
+            create_app(deps, serving_lifespan(deps, settings, on_failure)),
+            host=settings.host,
+            port=settings.port,
+            loop="auto",
+            http="httptools",
+            ws="none",
+            access_log=False,
+            server_header=False,
+            log_level="warning",
+            timeout_graceful_shutdown=settings.shutdown_grace_s,
+        )
+    )
+    if new_key is not None:
+        print(f"The first API key, shown only now: {new_key}", file=sys.stderr, flush=True)
+    server.run()
+    if failures:
+        print(f"embergate: {failures[0].message}", file=sys.stderr)
+        return 1
+    return 0 if server.started else 1
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Says where it listens, once it really does: port 0 is resolved, and a taken port never gets here."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers if self.started else []:
+            for listening in server.sockets:
+                host, port = listening.getsockname()[:2]
+                print(f"Embergate listens on http://{host}:{port}", file=sys.stderr, flush=True)
+
+
+def bootstrap_digest(settings: Settings) -> tuple[bytes, str | None]:
+    """Return the digest of the first API key, and the key itself if it was generated just now.
+
+    Raises: ConfigurationError if the data directory cannot be used.
+    """
+    if settings.bootstrap_api_key is not None:
+        return digest_of(settings.bootstrap_api_key.get_secret_value()), None
+    path = settings.data_dir / KEY_FILE
+    try:
+        if path.is_file():
+            return _read_digest(path), None
+        key = new_api_key()
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        path.write_text(digest_of(key).hex())
+    except OSError as error:
+        raise ConfigurationError(f"EMBERGATE_DATA_DIR: {settings.data_dir} cannot be used: {error.strerror}") from error
+    return digest_of(key), key
+
+
+def _read_digest(path: Path) -> bytes:
+    try:
+        digest = bytes.fromhex(path.read_text().strip())
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:
+        raise ConfigurationError(f"{path} is damaged; delete it, and the next start prints a new key")
+    return digest
+
+
+def configure_logs(level: str) -> None:
+    """Log JSON lines to stderr, from `level` up; the libraries' own loggers included."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)

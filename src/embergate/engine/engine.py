@@ -1,0 +1,116 @@
+"""`Engine`: what a server calls. Tokenises on worker threads, queues, waits without blocking the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embergate.clock import monotonic_s
+from embergate.engine.loaded_model import LoadedModel
+from embergate.engine.pooling import finish
+from embergate.engine.runner import Runner, Ticket
+from embergate.engine.scheduler import Lane, Scheduler, SchedulerLimits
+from embergate.engine.tokenization import TokenizedText
+
+# Inputs of one request: texts, or texts given as token ids of the model's own vocabulary.
+Inputs = Sequence[str] | Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedOptions:
+    """How to embed: the cut, the normalisation, the prompt, and whose turn it is."""
+
+    dimensions: int | None = None
+    normalize: bool | None = None
+    prompt: str = ""
+    tenant: str = ""
+    lane: Lane = Lane.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where a request's time went, in seconds."""
+
+    tokenizer_queue_s: float
+    tokenizer_s: float
+    queue_s: float
+    forward_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResult:
+    """Vectors in input order. Shapes: vectors (n, dimensions), float32."""
+
+    vectors: NDArray[np.float32]
+    num_tokens: tuple[int, ...]
+    timings: Timings
+
+
+class Engine:
+    """Tokenizer threads and the runner; the models themselves belong to the registry."""
+
+    def __init__(
+        self, limits: SchedulerLimits | None = None, *, num_streams: int = 1, tokenizer_threads: int = 2
+    ) -> None:
+        """Start the threads."""
+        self.runner = Runner(Scheduler(limits), num_streams=num_streams)
+        self._tokenizers = ThreadPoolExecutor(tokenizer_threads, thread_name_prefix="embergate-tokenizer")
+
+    async def embed(self, model: LoadedModel, inputs: Inputs, options: EmbedOptions) -> EmbedResult:
+        """Embed one request's inputs; cancelling the call withdraws what has not run.
+
+        Raises: InvalidRequestError for an input that does not fit the model; OverloadedError if the queue is full.
+        """
+        model.check_dimensions(options.dimensions)
+        submitted_at_s = monotonic_s()
+        loop = asyncio.get_running_loop()
+        rows, started_at_s, tokenized_at_s = await loop.run_in_executor(
+            self._tokenizers, _tokenize, model, inputs, options.prompt
+        )
+        ticket = await self._run(model, rows, options)
+        assert ticket.vectors is not None, "a ticket without error has vectors. This is a bug."
+        vectors = finish(ticket.vectors, dimensions=options.dimensions, normalize=model.normalizes(options.normalize))
+        begun_at_s = ticket.started_at_s or ticket.finished_at_s
+        timings = Timings(
+            tokenizer_queue_s=started_at_s - submitted_at_s,
+            tokenizer_s=tokenized_at_s - started_at_s,
+            queue_s=begun_at_s - tokenized_at_s,
+            forward_s=ticket.finished_at_s - begun_at_s,
+        )
+        return EmbedResult(vectors, tuple(len(row.input_ids) for row in rows), timings)
+
+    async def _run(self, model: LoadedModel, rows: Sequence[TokenizedText], options: EmbedOptions) -> Ticket:
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+
+        def on_done() -> None:
+            loop.call_soon_threadsafe(done.set)
+
+        ticket = self.runner.submit(model, rows, on_done, tenant=options.tenant, lane=options.lane)
+        try:
+            await done.wait()
+        except asyncio.CancelledError:
+            self.runner.cancel(ticket)
+            raise
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket
+
+    def close(self) -> None:
+        """Finish what is queued, then stop the threads."""
+        self.runner.close()
+        self._tokenizers.shutdown()
+
+
+def _tokenize(model: LoadedModel, inputs: Inputs, prompt: str) -> tuple[Sequence[TokenizedText], float, float]:
+    started_at_s = monotonic_s()
+    if isinstance(inputs[0], str):
+        rows = model.tokenizer.encode_texts(inputs, prompt=prompt)  # type: ignore[arg-type]
+    else:
+        rows = model.tokenizer.encode_ids(inputs)  # type: ignore[arg-type]
+    return rows, started_at_s, monotonic_s()

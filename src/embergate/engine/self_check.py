@@ -1,0 +1,73 @@
+"""What a load proves before it serves: the served precision against f32 on the same texts, and how fast it is here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from embergate.clock import monotonic_s
+from embergate.engine.backends.protocol import ComputeOptions
+from embergate.engine.loaded_model import LoadedModel
+from embergate.engine.loading.loader import SourceOptions
+from embergate.engine.loading.spec import Precision
+from embergate.errors import ModelError
+
+# Under these a precision changes results in a way that a search would show.
+MIN_COSINE: Final = {Precision.F32: 0.99999, Precision.BF16: 0.999, Precision.INT8: 0.98}
+NUM_SPEED_TEXTS: Final = 8
+CHECK_TEXTS: Final = (
+    "What is the capital of France?",
+    "Paris is the capital and largest city of France, on the river Seine.",
+    "The mitochondrion is the organelle in which a cell makes most of its ATP.",
+    "def add(a: int, b: int) -> int:\n    return a + b",
+    "Der schnelle braune Fuchs springt über den faulen Hund.",
+    "In 1969 two people walked on the Moon for the first time; six missions landed there until 1972.",
+    "refund not received order #48213 please help",
+    "ok",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfCheck:
+    """The figures of one load; `min_cosine` is None where f32 itself is served."""
+
+    min_cosine: float | None
+    mean_cosine: float | None
+    tokens_per_s: float
+
+
+def check_model(
+    model: LoadedModel, reference: str, *, compute: ComputeOptions, source: SourceOptions | None = None
+) -> SelfCheck:
+    """Run a few texts through `model`, and through f32 where it serves another precision.
+
+    Raises: ModelError with the figures if a vector is not finite or too far from f32's.
+    """
+    vectors = model.encode(CHECK_TEXTS, normalize=True, truncate=True)
+    if not np.isfinite(vectors).all():
+        raise ModelError(f"{model.spec.name} gives NaN or infinite vectors in {model.backend.precision}")
+    tokens_per_s = _measure_speed(model)
+    if model.backend.precision is Precision.F32:
+        return SelfCheck(None, None, tokens_per_s)
+    exact = LoadedModel.open(reference, precision=Precision.F32, compute=compute, source=source)
+    cosines = (vectors * exact.encode(CHECK_TEXTS, normalize=True, truncate=True)).sum(axis=1)
+    exact.close()
+    check = SelfCheck(float(cosines.min()), float(cosines.mean()), tokens_per_s)
+    threshold = MIN_COSINE[model.backend.precision]
+    if cosines.min() < threshold:
+        raise ModelError(
+            f"{model.spec.name} in {model.backend.precision} has cosine {check.min_cosine:.5f} to f32 on the worst of "
+            f"{len(CHECK_TEXTS)} texts, {check.mean_cosine:.5f} on average; at least {threshold} is needed. Serve it in "
+            "f32 or bf16"
+        )
+    return check
+
+
+def _measure_speed(model: LoadedModel) -> float:
+    texts = [" ".join(CHECK_TEXTS)] * NUM_SPEED_TEXTS
+    model.encode(texts, truncate=True)  # the first run of a shape also prepares it
+    started_at_s = monotonic_s()
+    encoded = model.encode_counted(texts, truncate=True)
+    return sum(encoded.num_tokens) / max(monotonic_s() - started_at_s, 1e-9)

@@ -1,0 +1,1 @@
+"""The inference plane: embeddings, models and health over HTTP."""

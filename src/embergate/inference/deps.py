@@ -1,0 +1,51 @@
+"""What the inference plane is handed by the composition root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from embergate.engine.engine import Engine
+from embergate.engine.registry import Registry, ServedModel
+from embergate.errors import ModelLoadingError, ModelNotFoundError
+from embergate.web.caller import Authenticator
+from embergate.web.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceLimits:
+    """Bounds on one request."""
+
+    max_inputs: int = 2048
+    max_request_bytes: int = 32 << 20
+    timeout_s: float = 600.0
+
+
+@dataclass(slots=True)
+class Deps:
+    """The parts that routes use; `is_ready` turns true once every model has run a forward pass."""
+
+    engine: Engine
+    registry: Registry
+    authenticator: Authenticator
+    limits: InferenceLimits = field(default_factory=InferenceLimits)
+    metrics: Metrics = field(default_factory=Metrics)
+    is_ready: bool = False
+
+    def get_model(self, name: str) -> ServedModel:
+        """Find a served model. Raises: ModelNotFoundError, or ModelLoadingError while models are still being loaded."""
+        try:
+            return self.registry.get(name)
+        except ModelNotFoundError:
+            if not self.is_ready:
+                raise ModelLoadingError from None
+            raise
+
+
+def _deps_of(request: Request) -> Deps:
+    return cast(Deps, request.app.state.deps)
+
+
+CurrentDeps = Annotated[Deps, Depends(_deps_of)]

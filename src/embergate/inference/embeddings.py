@@ -1,0 +1,154 @@
+"""`POST /embeddings`: parse, embed, encode, tell what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive
+
+from embergate.clock import monotonic_s
+from embergate.engine.engine import EmbedOptions, EmbedResult
+from embergate.engine.registry import ServedModel
+from embergate.errors import FingerprintMismatchError, RequestTimeoutError
+from embergate.inference.deps import CurrentDeps, Deps
+from embergate.inference.encoding import encode_vectors
+from embergate.inference.schemas import EmbeddingRequest, Inputs, parse_embedding_request
+from embergate.web.caller import CurrentCaller
+from embergate.web.errors import JSONResponse
+
+FINGERPRINT_HEADER: Final = "x-embergate-fingerprint"
+EXPECTED_FINGERPRINT_HEADER: Final = "x-embergate-expect-fingerprint"
+# Above this many numbers, writing the JSON takes long enough to be felt by others: it moves to a thread.
+MAX_INLINE_NUMBERS: Final = 50_000
+
+router = APIRouter()
+T = TypeVar("T")
+
+REQUEST_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/EmbeddingRequest"}}},
+    }
+}
+
+
+@router.post("/embeddings", openapi_extra=REQUEST_BODY, summary="Embed one text or several")
+async def create_embeddings(request: Request, caller: CurrentCaller, deps: CurrentDeps) -> Response:
+    """Return one vector for each input, in input order, and the number of tokens that were run."""
+    started_at_s = monotonic_s()
+    body, inputs = parse_embedding_request(await request.body(), max_inputs=deps.limits.max_inputs)
+    served = deps.get_model(body.model)
+    options = _options_of(body, served, tenant=caller.account)
+    fingerprint = served.model.fingerprint_of(
+        dimensions=options.dimensions, normalize=options.normalize, prompt=options.prompt
+    )
+    _check_fingerprint(request.headers.get(EXPECTED_FINGERPRINT_HEADER), fingerprint)
+    result = await _embed(request.receive, deps, served, inputs, options)
+    return await _respond(deps, body, served, result, fingerprint, started_at_s)
+
+
+def _options_of(body: EmbeddingRequest, served: ServedModel, *, tenant: str) -> EmbedOptions:
+    served.model.check_dimensions(body.dimensions)
+    prompt = served.model.spec.prompts.get(body.input_type, "") if body.input_type else ""
+    return EmbedOptions(body.dimensions, body.normalize, prompt, tenant)
+
+
+def _check_fingerprint(expected: str | None, actual: str) -> None:
+    if expected is not None and expected != actual:
+        raise FingerprintMismatchError(
+            f"the request expects fingerprint {expected[:64]}, this model with these options has {actual}; vectors of the "
+            "two are not comparable"
+        )
+
+
+async def _embed(
+    receive: Receive, deps: Deps, served: ServedModel, inputs: Inputs, options: EmbedOptions
+) -> EmbedResult:
+    try:
+        async with asyncio.timeout(deps.limits.timeout_s):
+            return await until_disconnect(receive, deps.engine.embed(served.model, inputs, options))
+    except TimeoutError:
+        raise RequestTimeoutError(f"no answer within {deps.limits.timeout_s:g} s; send fewer inputs") from None
+
+
+async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
+    """Await `work`, and cancel it when the client leaves. Raises: ClientDisconnect if it left."""
+    job = asyncio.ensure_future(work)
+    watcher = asyncio.ensure_future(_wait_for_disconnect(receive))
+    try:
+        await asyncio.wait((job, watcher), return_when=asyncio.FIRST_COMPLETED)
+        if not job.done():
+            raise ClientDisconnect
+        return job.result()
+    finally:
+        job.cancel()
+        watcher.cancel()
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _respond(
+    deps: Deps,
+    body: EmbeddingRequest,
+    served: ServedModel,
+    result: EmbedResult,
+    fingerprint: str,
+    started_at_s: float,
+) -> Response:
+    num_tokens = sum(result.num_tokens)
+    content: dict[str, Any] = {
+        "object": "list",
+        "data": encode_vectors(result.vectors, body.encoding_format or "float"),
+        "model": body.model,
+        "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
+    }
+    headers = _timing_headers(deps, result, num_tokens, monotonic_s() - started_at_s)
+    if body.perf_metrics_in_response:
+        content["perf_metrics"] = {name.removeprefix("fireworks-"): value for name, value in headers.items()}
+    encoding_at_s = monotonic_s()
+    if result.vectors.size > MAX_INLINE_NUMBERS:
+        response = await run_in_threadpool(JSONResponse, content)
+    else:
+        response = JSONResponse(content)
+    response.headers.update({**headers, FINGERPRINT_HEADER: fingerprint})
+    _count(deps, served, result, num_tokens, monotonic_s() - encoding_at_s)
+    return response
+
+
+def _timing_headers(deps: Deps, result: EmbedResult, num_tokens: int, processing_s: float) -> dict[str, str]:
+    timings = result.timings
+    return {
+        "fireworks-prompt-tokens": str(num_tokens),
+        "fireworks-cached-prompt-tokens": "0",
+        "fireworks-server-time-to-first-token": f"{processing_s:.6f}",
+        "fireworks-server-processing-time": f"{processing_s:.6f}",
+        "fireworks-tokenizer-queue-duration": f"{timings.tokenizer_queue_s:.6f}",
+        "fireworks-tokenizer-duration": f"{timings.tokenizer_s:.6f}",
+        "fireworks-prefill-queue-duration": f"{timings.queue_s:.6f}",
+        "fireworks-prefill-duration": f"{timings.forward_s:.6f}",
+        "fireworks-num-concurrent-requests": str(deps.engine.runner.stats.in_flight_tickets),
+    }
+
+
+def _count(deps: Deps, served: ServedModel, result: EmbedResult, num_tokens: int, encode_s: float) -> None:
+    deps.metrics.tokens.labels(served.id).inc(num_tokens)
+    deps.metrics.inputs.labels(served.id).inc(len(result.num_tokens))
+    timings = result.timings
+    stages = {
+        "tokenizer_queue": timings.tokenizer_queue_s,
+        "tokenizer": timings.tokenizer_s,
+        "queue": timings.queue_s,
+        "forward": timings.forward_s,
+        "encode": encode_s,
+    }
+    for stage, seconds in stages.items():
+        deps.metrics.stage_seconds.labels(stage).observe(seconds)

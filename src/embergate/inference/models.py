@@ -1,0 +1,59 @@
+"""`GET /models` and `GET /models/{id}`: what is served here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from embergate.engine.registry import ServedModel
+from embergate.inference.deps import CurrentDeps
+from embergate.web.caller import CurrentCaller
+from embergate.web.errors import JSONResponse
+
+router = APIRouter()
+
+
+@router.get("/models", summary="List the models served")
+async def list_models(caller: CurrentCaller, deps: CurrentDeps) -> Response:
+    """Return every served model."""
+    return JSONResponse({"object": "list", "data": [describe(served) for served in deps.registry.list()]})
+
+
+@router.get("/models/{model_id:path}", summary="Describe one model")
+async def get_model(model_id: str, caller: CurrentCaller, deps: CurrentDeps) -> Response:
+    """Return one model, by any form of its name; slashes may be sent as they are or as %2F."""
+    return JSONResponse(describe(deps.get_model(model_id)))
+
+
+def describe(served: ServedModel) -> dict[str, Any]:
+    """Return a model as clients read it, with our own facts behind the ones they know."""
+    spec, check = served.model.spec, served.self_check
+    description: dict[str, Any] = {
+        "id": served.id,
+        "object": "model",
+        "created": int(served.loaded_at.timestamp()),
+        "owned_by": served.account,
+        "kind": "EMBEDDING_MODEL",
+        "supports_chat": False,
+        "supports_image_input": False,
+        "supports_tools": False,
+        "context_length": spec.max_tokens,
+        "hub_id": spec.name,
+        "revision": spec.revision,
+        "dimensions": spec.dimensions,
+        "max_input_tokens": spec.max_tokens,
+        "normalize_default": spec.normalize_default,
+        "resizable": spec.resizable,
+        "precision": served.model.backend.precision.value,
+        "computes_in": served.model.backend.computes_in,
+        "fingerprint": served.model.fingerprint,
+    }
+    if check is not None:
+        description["self_check"] = {
+            "min_cosine": check.min_cosine,
+            "mean_cosine": check.mean_cosine,
+            "tokens_per_s": round(check.tokens_per_s, 1),
+        }
+    return description

@@ -1,0 +1,129 @@
+"""What a client may send to the inference plane, and what each wrong field is told."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, NoReturn
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from embergate.errors import InvalidRequestError
+
+Inputs = list[str] | list[list[int]]
+MAX_JSON_DEPTH_MESSAGE: Final = "the body is nested too deeply"
+
+
+class EmbeddingRequest(BaseModel):
+    """The body of `POST /embeddings`. Any optional field may also be null."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    model: str = Field(min_length=1, max_length=512, description="The model, in any form of its name.")
+    input: str | list[str] | list[int] | list[list[int]] = Field(
+        description="One text or several, each as a string or as token ids of the model's own vocabulary."
+    )
+    encoding_format: Literal["float", "base64"] | None = Field(
+        None, description="`float` (default) or `base64`: little-endian float32 bytes."
+    )
+    dimensions: int | None = Field(
+        None, ge=1, description="Cut vectors to their first n values, where the model allows."
+    )
+    normalize: bool | None = Field(None, description="Scale vectors to length 1; some models always do.")
+    input_type: Literal["query", "document"] | None = Field(
+        None, description="Put the model's own query or document prompt before each text."
+    )
+    user: str | None = Field(None, max_length=512, description="A tag for your end user; not used.")
+    perf_metrics_in_response: bool | None = Field(None, description="Also put the timing headers into the body.")
+    prompt_cache_key: str | None = Field(None, max_length=512, description="Accepted and not used.")
+    prompt_cache_isolation_key: str | None = Field(None, max_length=512, description="Accepted and not used.")
+    raw_output: bool | None = Field(None, description="Accepted and not used.")
+    fanout_size: int | None = Field(None, description="Accepted and not used.")
+    stream: Literal[False] | None = Field(None, description="Accepted when false: embeddings are not streamed.")
+    prompt_template: None = Field(None, description="Not supported: write the prompt into the input.")
+    return_logits: None = Field(None, description="Not supported by embedding models.")
+
+
+def parse_embedding_request(body: bytes, *, max_inputs: int) -> tuple[EmbeddingRequest, Inputs]:
+    """Parse a body; return the request, and its inputs as one list of texts or of token-id lists.
+
+    Raises: InvalidRequestError naming the field and what it must be.
+    """
+    values = _parse_object(body)
+    # The inputs are checked by hand: pydantic would try four types on every element and report all four.
+    inputs = _check_inputs(values.get("input"), max_inputs=max_inputs)
+    try:
+        request = EmbeddingRequest.model_validate({**values, "input": ""})
+    except ValidationError as error:
+        _raise_first(error)
+    return request, inputs
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"the body is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise InvalidRequestError("the body must be a JSON object")
+    return values
+
+
+def _check_inputs(value: Any, *, max_inputs: int) -> Inputs:
+    if value is None:
+        raise InvalidRequestError("input is required: a string, a list of strings, or token ids", param="input")
+    if isinstance(value, str):
+        return _check_texts([value])
+    if not isinstance(value, list):
+        raise _not_an_input("input", value)
+    if not value:
+        raise InvalidRequestError("input must not be an empty list", param="input")
+    if type(value[0]) is int:
+        return [_check_ids(value, "input")]
+    if len(value) > max_inputs:
+        raise InvalidRequestError(
+            f"input has {len(value)} items; at most {max_inputs} go in one request, split it", param="input"
+        )
+    if isinstance(value[0], str):
+        return _check_texts(value)
+    return [_check_ids(item, f"input[{index}]") for index, item in enumerate(value)]
+
+
+def _check_texts(values: list[Any]) -> list[str]:
+    for index, text in enumerate(values):
+        if not isinstance(text, str):
+            raise _not_an_input(f"input[{index}]", text, "a string like the first item")
+        if not text:
+            raise InvalidRequestError(f"input[{index}] is an empty string; it has no embedding", param="input")
+    return values
+
+
+def _check_ids(value: Any, where: str) -> list[int]:
+    if not isinstance(value, list):
+        raise _not_an_input(where, value, "a string or a list of token ids")
+    if not value:
+        raise InvalidRequestError(f"{where} is an empty list of token ids", param="input")
+    for position, token_id in enumerate(value):
+        if type(token_id) is not int:
+            raise _not_an_input(f"{where}[{position}]", token_id, "a token id, an integer")
+    return value
+
+
+def _not_an_input(
+    where: str, value: Any, expected: str = "a string, a list of strings, or token ids"
+) -> InvalidRequestError:
+    kind = {dict: "an object", list: "a list", bool: "a boolean", float: "a number", int: "an integer", str: "a string"}
+    found = kind.get(type(value), "null")
+    return InvalidRequestError(f"{where} is {found}, expected {expected}", param="input")
+
+
+def _raise_first(error: ValidationError) -> NoReturn:
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        raise InvalidRequestError(f'unknown field "{field}"', param=field) from error
+    if problem["type"] == "missing":
+        raise InvalidRequestError(f"{field} is required", param=field) from error
+    if problem["type"] == "none_required":
+        raise InvalidRequestError(f"{field} is not supported here; leave it out", param=field) from error
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    raise InvalidRequestError(f"{field}: {message}", param=field) from error

@@ -1,0 +1,53 @@
+"""The texts of the golden vectors of all-MiniLM-L6-v2: what people embed, and what breaks tokenizers."""
+
+from __future__ import annotations
+
+_SENTENCE = "Embeddings turn a text into a vector so that near meanings lie near each other. "
+
+TEXTS = (
+    "",
+    " ",
+    "\n\t\r\n",
+    "a",
+    ".",
+    "the",
+    "Hello, world!",
+    "hello world",
+    "HELLO WORLD",
+    "What is the capital of France?",
+    "Paris is the capital and most populous city of France.",
+    "How do I reset my password?",
+    "To reset your password, open Settings, choose Security and press 'Reset password'.",
+    "The cat sits outside.",
+    "A man is playing guitar.",
+    "The new movie is awesome!",
+    "It happened so fast I could not react - or could I?",
+    "Das ist ein deutscher Satz über Äpfel, Öl und Übermut, straßenweise.",
+    "Ceci n'est pas une pipe ; c'est un modèle à plongements.",
+    "El niño comió piñatas en la fiesta de Ñuñoa.",
+    "Это предложение написано по-русски.",
+    "这是一个中文句子，用来测试分词。",
+    "これは日本語の文です。カタカナとひらがな。",
+    "هذه جملة باللغة العربية.",
+    "זה משפט בעברית.",
+    "यह हिन्दी का एक वाक्य है।",
+    "ประโยคภาษาไทยไม่มีช่องว่างระหว่างคำ",
+    "Emoji: 😀 👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽 and a heart ❤️.",
+    "e\u0301 is e with a combining accent; \u00e9 is precomposed; \ufb01 is a ligature.",
+    "zero\u200bwidth\u200dspaces\ufeff and soft\u00adhyphens and nbsp\u00a0here",
+    "tabs\tand\nnewlines\r\nare white space   too",
+    "def embed(texts: list[str]) -> list[list[float]]:\n    return [model(text) for text in texts]",
+    "SELECT id, embedding <=> '[0.1, 0.2]' AS distance FROM items ORDER BY distance LIMIT 10;",
+    '{"model": "all-MiniLM-L6-v2", "input": ["a", "b"], "encoding_format": "base64"}',
+    "https://example.org/a/b?c=d&e=f#g user@example.org +1 (555) 010-9999 2026-11-22T23:59:59Z 3.14159e-10",
+    "[CLS] a text [SEP] with [MASK] special [PAD] tokens [UNK] in it",
+    "supercalifragilisticexpialidocious pneumonoultramicroscopicsilicovolcanoconiosis",
+    "x" * 150,
+    "no spaces just " + "verylongword" * 12,
+    "word " * 64,
+    _SENTENCE * 4,
+    _SENTENCE * 12,
+    # 256 tokens and more: cut where sentence-transformers cuts.
+    " ".join(str(number) for number in range(1000, 1200)),
+    _SENTENCE * 30,
+)
