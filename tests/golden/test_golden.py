@@ -1,4 +1,4 @@
-"""Our vectors against those that an independent oracle wrote down: tests/oracle/write_golden.py made tests/golden/data."""
+"""Our vectors against those of an independent oracle: tests/oracle/write_golden.py wrote tests/golden/data."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any, Final
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.random_models import CASES, Case, write_model
 
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import PoolingMode, Precision
-from tests.random_models import CASES, Case, write_model
 
 Vectors = NDArray[np.float32]
 
 DATA: Final = Path(__file__).parent / "data"
+MINILM: Final = "sentence-transformers/all-MiniLM-L6-v2"
 SAME_MODEL_ATOL: Final = 1e-4
 SAME_VECTOR_ATOL: Final = 1e-5
 
@@ -112,7 +113,7 @@ def minilm_golden() -> Golden:
 
 @pytest.fixture(scope="module")
 def minilm() -> Iterator[LoadedModel]:
-    model = LoadedModel.open("all-minilm-l6-v2", precision=Precision.F32, source=SourceOptions(offline=True))
+    model = LoadedModel.open(MINILM, precision=Precision.F32, source=SourceOptions(offline=True))
     yield model
     model.close()
 
@@ -132,7 +133,7 @@ def test_minilm_alone_in_a_batch_and_permuted_is_the_same(minilm: LoadedModel, m
 
 @pytest.mark.parametrize(("precision", "least_cosine"), [(Precision.BF16, 0.9998), (Precision.INT8, 0.995)])
 def test_minilm_in_fewer_bits_stays_close(precision: Precision, least_cosine: float, minilm_golden: Golden) -> None:
-    model = LoadedModel.open("all-minilm-l6-v2", precision=precision, source=SourceOptions(offline=True))
+    model = LoadedModel.open(MINILM, precision=precision, source=SourceOptions(offline=True))
     vectors = model.encode(minilm_golden.texts, truncate=True)
     model.close()
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-3)

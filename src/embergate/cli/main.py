@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from embergate.cli import benchmark, models
 from embergate.errors import EmbergateError, InvalidRequestError
 
 app = typer.Typer(
@@ -16,6 +17,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(models.app, name="models")
+app.command()(benchmark.bench)
 
 
 @app.command()

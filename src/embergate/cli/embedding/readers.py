@@ -16,7 +16,6 @@ import orjson
 from arro3.io import read_parquet
 
 from embergate.cli.embedding.sources import MAX_LINE_BYTES, InputFormat, Source, read_lines
-from embergate.errors import InvalidRequestError
 
 DEFAULT_TEXT_FIELD: Final = "text"
 DEFAULT_ID_FIELD: Final = "id"
@@ -82,8 +81,7 @@ def _read_jsonl(source: Source, stream: BinaryIO, fields: Fields) -> Iterator[Ro
         except orjson.JSONDecodeError as error:
             raise source.error(number, f"not valid JSON at column {error.colno}: {error.msg}") from None
         if not isinstance(record, dict):
-            raise source.error(number, f"the line is {_kind(record)}; it must be a JSON object with the field "
-                               f"`{fields.text}`")  # fmt: skip
+            raise source.error(number, f"the line is {_kind(record)}, not a JSON object with the field `{fields.text}`")
         id_name = fields.id_name(record)
         _require(source, number, record, [fields.text] if id_name is None else [fields.text, id_name])
         text = _checked_text(source, number, fields.text, record[fields.text])
@@ -163,8 +161,6 @@ def _check_parquet_ends(source: Source, stream: BinaryIO) -> None:
 def _read_parquet_batches(source: Source) -> Iterator[Any]:
     try:
         yield from read_parquet(str(source.path), batch_size=PARQUET_BATCH_ROWS)
-    except (GeneratorExit, InvalidRequestError):
-        raise
     except BaseException as error:
         # NOTE: arro3 reports a broken file as a plain Exception or as pyo3's PanicException, which is no Exception.
         if type(error) is not Exception and type(error).__name__ != "PanicException":

@@ -58,6 +58,7 @@ class OpenVinoBackend:
         self._compiled: ov.CompiledModel | None = core().compile_model(
             model, "CPU", self._options(compute, architecture)
         )
+        self._buffers = graph.buffers
         self._local = threading.local()
 
     def _options(self, compute: ComputeOptions, architecture: Architecture) -> dict[str, Any]:
@@ -86,3 +87,4 @@ class OpenVinoBackend:
         """Free the compiled encoder and its buffers."""
         self._local = threading.local()
         self._compiled = None
+        self._buffers = []

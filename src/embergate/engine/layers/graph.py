@@ -33,6 +33,8 @@ class Graph:
         """Start a graph whose linear weights are stored in `precision` (not AUTO)."""
         self.weights = weights
         self.precision = precision
+        # What shared constants point into; it must live as long as the compiled model.
+        self.buffers: list[NDArray[Any]] = []
         self.input_ids = ops.parameter([-1, -1], ov.Type.i32, name="input_ids")
         self.lengths = ops.parameter([-1], ov.Type.i32, name="lengths")
 
@@ -94,13 +96,23 @@ class Graph:
         """Return a float32 constant."""
         return ops.constant(np.ascontiguousarray(values, np.float32))
 
+    def stored(self, tensor: Tensor) -> ov.Node:
+        """Return a weight as a constant over its own memory: bfloat16 where it is stored or served so, else float32."""
+        if tensor.dtype != "BF16" and self.precision is not Precision.BF16:
+            values = np.ascontiguousarray(tensor.float32())
+            self.buffers.append(values)
+            return ops.constant(values, shared_memory=True)
+        bits = np.ascontiguousarray(tensor.array if tensor.dtype == "BF16" else to_bfloat16_bits(tensor.float32()))
+        self.buffers.append(bits)
+        return ops.constant(ov.Tensor(bits, list(bits.shape), ov.Type.bf16))
+
     def vector(self, name: str, size: int) -> ov.Node:
         """Return the one-dimensional weight `name`."""
         return self.constant(self.weights.get(name, (size,)).float32())
 
     def table(self, name: str, rows: int, columns: int) -> ov.Node:
         """Return a lookup table (rows, columns) in the type it is stored in; look it up with `lookup`."""
-        return stored_constant(self.weights.get(name, (rows, columns)), self.precision)
+        return self.stored(self.weights.get(name, (rows, columns)))
 
     @staticmethod
     def lookup(table: ov.Node, indices: ov.Node) -> ov.Node:
@@ -118,7 +130,7 @@ class Graph:
         if self.precision is Precision.INT8:
             values, scales = quantize_per_channel(tensor.float32())
             return ops.multiply(ops.convert(ops.constant(values), "f32"), ops.constant(scales))
-        constant = stored_constant(tensor, self.precision)
+        constant = self.stored(tensor)
         return constant if constant.get_element_type() == ov.Type.f32 else ops.convert(constant, "f32")
 
     # --- layers -----------------------------------------------------------------------------------------------------
@@ -167,14 +179,6 @@ class Graph:
         wide = ops.broadcast(wide, ops.multiply(shape, factors))  # (B, K, times, S, D)
         shape = ops.shape_of(x, "i64")
         return ops.reshape(wide, ops.multiply(shape, ops.constant(np.array([1, times, 1, 1], np.int64))), False)
-
-
-def stored_constant(tensor: Tensor, precision: Precision) -> ov.Node:
-    """Return a weight as a constant, bfloat16 where it is stored or served so, else float32."""
-    if tensor.dtype == "BF16" or precision is Precision.BF16:
-        bits = tensor.array if tensor.dtype == "BF16" else to_bfloat16_bits(tensor.float32())
-        return ops.constant(ov.Tensor(np.ascontiguousarray(bits), list(bits.shape), ov.Type.bf16))
-    return ops.constant(np.ascontiguousarray(tensor.float32()))
 
 
 def to_bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:

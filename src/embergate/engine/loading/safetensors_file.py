@@ -67,7 +67,8 @@ class SafetensorsFile:
                 )
             raw = file.read(header_bytes)
         self.entries = self._read_entries(raw, first=8 + header_bytes, size=size)
-        self._data: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
+        # NOTE: copy-on-write rather than read-only: runtimes that share the memory insist on a writable array.
+        self._data: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="c")
 
     def _broken(self, why: str) -> ModelError:
         return ModelError(f"{self.path.name}: {why}")

@@ -1,0 +1,185 @@
+"""Writers: what a run's vectors look like on disk, as bytes that can be appended chunk by chunk.
+
+A writer holds no state and no open file: the same rows give the same bytes, however often a run was broken off.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import orjson
+from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema, fixed_size_list_array
+from arro3.io import read_ipc_stream, write_ipc_stream, write_parquet
+from numpy.typing import NDArray
+
+from embergate.errors import InvalidRequestError
+
+# The end of an Arrow IPC stream. Source: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
+ARROW_END: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+ROW_GROUP_BYTES: Final = 32 << 20
+MAX_ROW_GROUP_ROWS: Final = 65_536
+PARQUET_FILE_NAME: Final = "finished.parquet"
+
+
+class OutputFormat(enum.StrEnum):
+    """What the vectors are written as."""
+
+    NPY = "npy"
+    PARQUET = "parquet"
+    JSONL = "jsonl"
+
+    @classmethod
+    def from_path(cls, path: Path) -> OutputFormat:
+        """Choose by the file's ending. Raises: InvalidRequestError naming those there are."""
+        try:
+            return cls(path.suffix.lower().removeprefix("."))
+        except ValueError:
+            raise InvalidRequestError(
+                f"--output {path}: its ending must be .npy, .parquet or .jsonl", param="output"
+            ) from None
+
+    @property
+    def names_rows(self) -> bool:
+        """Tell whether each vector carries its row's number, so that rows may be missing without shifting others."""
+        return self is not OutputFormat.NPY
+
+
+class Writer(Protocol):
+    """One output format. Rows are numbered from 0, in the order of the input."""
+
+    def beginning(self) -> bytes:
+        """Return what the data begins with, before the first row."""
+        ...
+
+    def chunk(self, numbers: Sequence[int], ids: Sequence[str | None], vectors: NDArray[np.float32]) -> bytes:
+        """Return the bytes that these rows add. Shapes: vectors (n, dimensions)."""
+        ...
+
+    def finish(self, data: Path, num_rows: int) -> Path:
+        """Make the finished file of the beginning and all chunks, and return its path, in the folder of `data`.
+
+        May be run again after it was cut short.
+        """
+        ...
+
+
+class NpyWriter:
+    """NumPy's own file: float32, (rows, dimensions), byte for byte what `numpy.save` writes."""
+
+    def __init__(self, dimensions: int) -> None:
+        """Write vectors of this length."""
+        self._dimensions = dimensions
+
+    def beginning(self) -> bytes:
+        """Return the header of an empty array; numpy pads it, so that the final one has the same length."""
+        return self._header(0)
+
+    def chunk(self, numbers: Sequence[int], ids: Sequence[str | None], vectors: NDArray[np.float32]) -> bytes:
+        """Return the vectors, little-endian."""
+        return np.ascontiguousarray(vectors, dtype="<f4").tobytes()
+
+    def finish(self, data: Path, num_rows: int) -> Path:
+        """Put the final shape into the header."""
+        with data.open("r+b") as stream:
+            stream.write(self._header(num_rows))
+            stream.flush()
+            os.fsync(stream.fileno())
+        return data
+
+    def _header(self, num_rows: int) -> bytes:
+        header = io.BytesIO()
+        shape = (num_rows, self._dimensions)
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        return header.getvalue()
+
+
+class JsonlWriter:
+    """One JSON object a line: `{"row": 0, "id": "a", "embedding": [...]}`; floats in the fewest digits that keep float32."""
+
+    def beginning(self) -> bytes:
+        """Return nothing: JSONL has no header."""
+        return b""
+
+    def chunk(self, numbers: Sequence[int], ids: Sequence[str | None], vectors: NDArray[np.float32]) -> bytes:
+        """Return one line a row."""
+        options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+        contiguous = np.ascontiguousarray(vectors, dtype=np.float32)
+        return b"".join(
+            orjson.dumps({"row": number, "id": row_id, "embedding": vector}, option=options)
+            for number, row_id, vector in zip(numbers, ids, contiguous, strict=True)
+        )
+
+    def finish(self, data: Path, num_rows: int) -> Path:
+        """Return the data as it is."""
+        return data
+
+
+class ParquetWriter:
+    """Columns `row` int64, `id` string (nullable), `vector` fixed-size list of float32.
+
+    Parquet cannot be appended to, so chunks are kept as an Arrow IPC stream, which can: a schema message, then one message
+    a batch. The end streams it into Parquet, one row group in memory at a time.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        """Write vectors of this length."""
+        self._dimensions = dimensions
+        item = Field("item", DataType.float32(), nullable=False)
+        self._schema = Schema(
+            [
+                Field("row", DataType.int64(), nullable=False),
+                Field("id", DataType.string(), nullable=True),
+                Field("vector", DataType.list(item, dimensions), nullable=False),
+            ]
+        )
+
+    def beginning(self) -> bytes:
+        """Return the schema message."""
+        return self._stream(RecordBatchReader.from_batches(self._schema, []))
+
+    def chunk(self, numbers: Sequence[int], ids: Sequence[str | None], vectors: NDArray[np.float32]) -> bytes:
+        """Return the messages of one record batch."""
+        flat = Array.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))  # (n * dimensions,)
+        columns = [
+            Array.from_numpy(np.asarray(numbers, np.int64)),
+            Array(list(ids), type=DataType.string()),
+            fixed_size_list_array(flat, self._dimensions, type=self._schema.field("vector").type),
+        ]
+        return self._stream(RecordBatch.from_arrays(columns, schema=self._schema)).removeprefix(self.beginning())
+
+    def finish(self, data: Path, num_rows: int) -> Path:
+        """Rewrite the stream as Parquet beside it."""
+        finished = data.with_name(PARQUET_FILE_NAME)
+        with finished.open("wb") as stream:
+            write_parquet(
+                read_ipc_stream(str(data)),
+                stream,
+                max_row_group_size=max(1, min(MAX_ROW_GROUP_ROWS, ROW_GROUP_BYTES // (4 * self._dimensions))),
+                dictionary_enabled=False,  # floats do not repeat
+                compression="snappy",
+            )
+            stream.flush()
+            os.fsync(stream.fileno())
+        return finished
+
+    def _stream(self, batches: Any) -> bytes:
+        """Return an Arrow stream without its end, so that more can follow."""
+        stream = io.BytesIO()
+        write_ipc_stream(batches, stream)
+        return stream.getvalue().removesuffix(ARROW_END)
+
+
+def open_writer(output_format: OutputFormat, dimensions: int) -> Writer:
+    """Return the writer of a format."""
+    writers: dict[OutputFormat, Writer] = {
+        OutputFormat.NPY: NpyWriter(dimensions),
+        OutputFormat.PARQUET: ParquetWriter(dimensions),
+        OutputFormat.JSONL: JsonlWriter(),
+    }
+    return writers[output_format]

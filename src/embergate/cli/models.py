@@ -1,0 +1,174 @@
+"""`embergate models`: the catalogue, fetching, what a model's files say, and whether it can be served here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from embergate.engine.loading.loader import FoundModel, SourceOptions
+
+app = typer.Typer(help="List, fetch, inspect and check models.", no_args_is_help=True)
+
+Reference = Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, Hub id (org/name@revision) or folder.")]
+Offline = Annotated[bool, typer.Option(help="Never ask the Hub.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Pooling = Annotated[
+    str | None, typer.Option(help="Pooling of a model whose files do not say it: mean, cls, lasttoken ...")
+]
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the catalogue, and whether each architecture is built in."""
+    from embergate.engine.architectures import ARCHITECTURES
+    from embergate.engine.loading.catalog import load_catalog
+
+    rows = [
+        {
+            "id": entry.id,
+            "alias": entry.aliases[0],
+            "kind": entry.kind.value,
+            "architecture": entry.architecture,
+            "built_in": entry.architecture in ARCHITECTURES,
+            "dimensions": entry.dimensions,
+            "max_tokens": entry.max_tokens,
+            "num_parameters": entry.num_parameters,
+        }
+        for entry in load_catalog()
+    ]
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(rows)
+
+
+@app.command()
+def pull(model: Reference) -> None:
+    """Fetch a model's files from the Hub into its cache, with progress."""
+    from embergate.engine.loading.sources import locate
+
+    source = locate(model)
+    typer.echo(f"{source.name} is in {source.folder}")
+
+
+@app.command()
+def inspect(model: Reference, offline: Offline = False, pooling: Pooling = None, as_json: AsJson = False) -> None:
+    """Print what a model's files say, without loading its weights."""
+    facts = _facts(_find(model, _source_options(offline, pooling)))
+    if as_json:
+        _print_json(facts)
+    else:
+        _print_facts(facts)
+
+
+@app.command()
+def check(
+    model: Reference,
+    precision: Annotated[str, typer.Option(help="f32, bf16, int8 or auto.")] = "auto",
+    offline: Offline = False,
+    pooling: Pooling = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load a model, compare the precision with f32, measure its speed here; exit 1 if it cannot be served."""
+    from embergate.engine.backends.protocol import ComputeOptions
+    from embergate.engine.loaded_model import LoadedModel
+    from embergate.engine.self_check import check_model
+
+    source, compute = _source_options(offline, pooling), ComputeOptions()
+    loaded = LoadedModel.open(model, precision=parse_precision(precision), compute=compute, source=source)
+    result = check_model(loaded, model, compute=compute, source=source)
+    facts = {
+        "model": loaded.spec.name,
+        "precision": loaded.backend.precision.value,
+        "computes_in": loaded.backend.computes_in,
+        "fingerprint": loaded.fingerprint,
+        "min_cosine_to_f32": result.min_cosine,
+        "mean_cosine_to_f32": result.mean_cosine,
+        "tokens_per_s": round(result.tokens_per_s, 1),
+    }
+    loaded.close()
+    if as_json:
+        _print_json(facts)
+    else:
+        _print_facts(facts)
+
+
+def parse_precision(text: str) -> Any:
+    """Return the `Precision` of a command-line word. Raises: InvalidRequestError naming the words there are."""
+    from embergate.engine.loading.spec import Precision
+    from embergate.errors import InvalidRequestError
+
+    try:
+        return Precision(text)
+    except ValueError:
+        raise InvalidRequestError(f"--precision is {text!r}, expected one of {', '.join(Precision)}") from None
+
+
+def _source_options(offline: bool, pooling: str | None) -> SourceOptions:
+    from embergate.engine.loading.loader import SourceOptions
+    from embergate.engine.loading.spec import PoolingMode
+    from embergate.errors import InvalidRequestError
+
+    try:
+        return SourceOptions(offline=offline, pooling=PoolingMode(pooling) if pooling else None)
+    except ValueError:
+        raise InvalidRequestError(f"--pooling is {pooling!r}, expected one of {', '.join(PoolingMode)}") from None
+
+
+def _find(reference: str, options: SourceOptions) -> FoundModel:
+    from embergate.engine.loading.loader import find_model
+
+    return find_model(reference, options)
+
+
+def _facts(found: FoundModel) -> dict[str, Any]:
+    from embergate.engine.loading.weights import Weights
+
+    spec = found.spec
+    weights = Weights(spec.folder)
+    entries = [entry for file in weights.files for entry in file.entries.values()]
+    return {
+        "name": spec.name,
+        "folder": str(spec.folder),
+        "revision": spec.revision,
+        "architecture": spec.architecture,
+        "built_in": found.folder_model.architecture is not None,
+        "hidden_size": spec.hidden_size,
+        "vocab_size": spec.vocab_size,
+        "max_tokens": spec.max_tokens,
+        "dimensions": spec.dimensions,
+        "resizable": spec.resizable,
+        "pooling": "+".join(spec.pooling.modes),
+        "dense_layers": len(spec.pooling.dense),
+        "normalize_default": spec.normalize_default,
+        "prompts": dict(spec.prompts),
+        "num_tensors": len(entries),
+        "weights_bytes": sum(entry.end - entry.begin for entry in entries),
+        "weights_dtypes": sorted({entry.dtype for entry in entries}),
+    }
+
+
+def _print_json(value: object) -> None:
+    import orjson
+
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        typer.echo(f"{name:<{width}}  {value}")
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)

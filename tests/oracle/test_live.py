@@ -1,0 +1,80 @@
+"""Our engine beside the oracle, in one process, on the same folders with fresh random weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.oracle import reference, write_golden
+from tests.random_models import ARCHITECTURES, CASES, TEXTS, Case, write_model
+
+from embergate.engine.loaded_model import LoadedModel
+from embergate.engine.loading.loader import SourceOptions
+from embergate.engine.loading.spec import PoolingMode, Precision
+
+SAME_MODEL_ATOL = 1e-4
+SAME_VECTOR_ATOL = 1e-5
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(case: Case, seed: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("live") / case.name
+    write_model(case, folder, seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(case: Case, folder: Path) -> Iterator[LoadedModel]:
+    # A bare transformers folder does not say its pooling; sentence-transformers takes the mean.
+    source = SourceOptions(offline=True, pooling=PoolingMode.MEAN if case.pooling is None else None)
+    model = LoadedModel.open(folder, precision=Precision.F32, source=source)
+    yield model
+    model.close()
+
+
+def test_vectors_equal_the_oracles(case: Case, folder: Path, model: LoadedModel, seed: int) -> None:
+    for prompt_name in [None, *case.prompts]:
+        expected = reference.vectors(case, folder, TEXTS, prompt_name)
+        vectors = model.encode(TEXTS, prompt_name=prompt_name, truncate=True)
+        assert vectors.shape == expected.shape
+        difference = np.abs(vectors - expected).max(axis=1)
+        assert difference.max() <= SAME_MODEL_ATOL, f"seed {seed}, prompt {prompt_name}: {difference}"
+
+
+def test_minilm_equals_sentence_transformers() -> None:
+    texts = write_golden.minilm_texts.TEXTS
+    model = LoadedModel.open("sentence-transformers/all-MiniLM-L6-v2", precision=Precision.F32)
+    vectors = model.encode(texts, truncate=True)
+    model.close()
+    expected = reference.folder_vectors(write_golden.minilm_folder(), texts)
+    assert np.abs(vectors - expected).max() <= SAME_VECTOR_ATOL
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_golden_vectors_are_still_the_oracles(architecture: str) -> None:
+    vectors, weights = write_golden.golden_vectors(architecture)
+    facts = json.loads((write_golden.DATA / f"{architecture}.json").read_text(encoding="utf-8"))
+    assert facts["seed"] == write_golden.SEED
+    assert facts["weights"] == weights
+    assert facts["texts"] == list(TEXTS)
+    with np.load(write_golden.DATA / f"{architecture}.npz") as written:
+        assert set(written) == set(vectors)
+        for name, expected in vectors.items():
+            np.testing.assert_allclose(written[name], expected, atol=SAME_VECTOR_ATOL, rtol=0, err_msg=name)
+
+
+def test_the_golden_vectors_of_minilm_are_still_the_oracles() -> None:
+    facts = json.loads((write_golden.DATA / f"{write_golden.MINILM}.json").read_text(encoding="utf-8"))
+    assert facts["weights_sha256"] == write_golden.minilm_sha256()
+    assert facts["texts"] == list(write_golden.minilm_texts.TEXTS)
+    with np.load(write_golden.DATA / f"{write_golden.MINILM}.npz") as written:
+        expected = reference.folder_vectors(write_golden.minilm_folder(), facts["texts"])
+        np.testing.assert_allclose(written["vectors"], expected, atol=SAME_VECTOR_ATOL, rtol=0)
