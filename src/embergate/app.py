@@ -64,6 +64,13 @@ def openapi_document(app: FastAPI) -> dict[str, object]:
     document = app.openapi()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["EmbeddingRequest"] = EmbeddingRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    }
+    for path, item in document["paths"].items():
+        for operation in item.values() if path.startswith(("/inference/", "/v1/")) else ():
+            operation["security"] = [{"bearer": []}, {"apiKey": []}]
     return document
 
 

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,21 @@ Vectors = NDArray[np.float32]
 
 # Eager attention: torch's fused kernels take other paths with and without padding, this one takes one.
 _MODEL = {"dtype": torch.float32, "attn_implementation": "eager"}
+_MAX_TOKENS = 80  # for token_states: within every case's positions
+STATIC = ("model2vec", "static_embedding")
 _BATCH_SIZE = 5  # not all texts at once, so that rows are padded to different lengths
 logging.disable_progress_bar()
 logging.set_verbosity_error()  # its reports of unread weights: we assert on them
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "model2vec", "tokenizers", "numpy")
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """One padded batch. Shapes: input_ids and mask (B, S), states (B, S, H); padding's states mean nothing."""
+
+    input_ids: NDArray[np.int32]
+    mask: NDArray[np.int32]
+    states: Vectors
 
 
 def versions() -> dict[str, str]:
@@ -75,6 +87,22 @@ def _encode(model: SentenceTransformer, texts: Sequence[str], prompt_name: str |
     """Embed with the named prompt, or with none: not even with the model's default one."""
     prompt = model.prompts[prompt_name] if prompt_name else ""
     return model.encode(list(texts), prompt=prompt, batch_size=_BATCH_SIZE, convert_to_numpy=True)
+
+
+@torch.no_grad()
+def token_states(case: Case, folder: Path, texts: Sequence[str]) -> TokenStates:
+    """The network alone: one batch of all texts, padded on the right, without pooling."""
+    assert case.architecture not in STATIC
+    inner = folder / (case.pooling.subfolder if case.pooling else "")
+    tokenizer = AutoTokenizer.from_pretrained(inner, padding_side="right")
+    tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt")
+    ids, mask = tokens["input_ids"], tokens["attention_mask"]
+    if case.architecture == "nomic_bert":
+        states = NomicReference(inner).hidden_states(ids, mask)
+    else:
+        model = AutoModel.from_pretrained(inner, **_MODEL).eval()
+        states = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    return TokenStates(ids.numpy().astype(np.int32), mask.numpy().astype(np.int32), states.numpy())
 
 
 def _later_modules(folder: Path) -> list[torch.nn.Module]:

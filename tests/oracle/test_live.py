@@ -49,6 +49,19 @@ def test_vectors_equal_the_oracles(case: Case, folder: Path, model: LoadedModel,
         assert difference.max() <= SAME_MODEL_ATOL, f"seed {seed}, prompt {prompt_name}: {difference}"
 
 
+def test_token_states_of_a_padded_batch_equal_the_oracles(
+    case: Case, folder: Path, model: LoadedModel, seed: int
+) -> None:
+    if case.architecture in reference.STATIC:
+        pytest.skip("one look-up a token: there is no network")
+    expected = reference.token_states(case, folder, TEXTS)
+    lengths = expected.mask.sum(axis=1, dtype=np.int32)
+    assert (lengths < expected.input_ids.shape[1]).any(), "no row is padded"
+    states = model.backend.forward(expected.input_ids, lengths)
+    real = expected.mask.astype(bool)
+    assert np.abs(states[real] - expected.states[real]).max() <= SAME_MODEL_ATOL, f"seed {seed}"
+
+
 def test_minilm_equals_sentence_transformers() -> None:
     texts = write_golden.minilm_texts.TEXTS
     model = LoadedModel.open("sentence-transformers/all-MiniLM-L6-v2", precision=Precision.F32)

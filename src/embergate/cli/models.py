@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, fetch, inspect and check models.", no_args_is_help=True)
 
-Reference = Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, Hub id (org/name@revision) or folder.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Catalogue name, Hub id (org/name@revision) or folder.")
+]
 Offline = Annotated[bool, typer.Option(help="Never ask the Hub.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Pooling = Annotated[
@@ -163,12 +165,8 @@ def _print_facts(facts: dict[str, Any]) -> None:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+    """Print aligned columns; lines are never wrapped, so that grep finds whole rows."""
+    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

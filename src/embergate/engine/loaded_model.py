@@ -14,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from embergate.engine.backends.protocol import Backend, ComputeOptions
-from embergate.engine.backends.select import open_backend
+from embergate.engine.backends.selection import open_backend
 from embergate.engine.loading.loader import FoundModel, SourceOptions, find_model
 from embergate.engine.loading.sources import file_sha256
 from embergate.engine.loading.spec import ModelSpec, Precision

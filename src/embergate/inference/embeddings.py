@@ -17,6 +17,7 @@ from embergate.engine.engine import EmbedOptions, EmbedResult
 from embergate.engine.registry import ServedModel
 from embergate.errors import FingerprintMismatchError, RequestTimeoutError
 from embergate.inference.deps import CurrentDeps, Deps
+from embergate.inference.documents import ERRORS, EmbeddingList
 from embergate.inference.encoding import encode_vectors
 from embergate.inference.schemas import EmbeddingRequest, Inputs, parse_embedding_request
 from embergate.web.caller import CurrentCaller
@@ -38,7 +39,12 @@ REQUEST_BODY: Final = {
 }
 
 
-@router.post("/embeddings", openapi_extra=REQUEST_BODY, summary="Embed one text or several")
+@router.post(
+    "/embeddings",
+    openapi_extra=REQUEST_BODY,
+    responses={200: {"model": EmbeddingList}, **ERRORS},
+    summary="Embed one text or several",
+)
 async def create_embeddings(request: Request, caller: CurrentCaller, deps: CurrentDeps) -> Response:
     """Return one vector for each input, in input order, and the number of tokens that were run."""
     started_at_s = monotonic_s()

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
-from embergate.errors import EmbergateError, InvalidRequestError
+from embergate.errors import InvalidRequestError
 
 STATE_VERSION: Final = 1
 STATE_FILE_NAME: Final = "state.json"
@@ -50,7 +50,7 @@ class PartialOutput:
     """The unfinished output of one run. Only one process can hold it."""
 
     def __init__(self, output: Path, *, restart: bool = False) -> None:
-        """Take hold of `OUTPUT.partial`, and with `restart` throw away what an earlier run left in it.
+        """Take hold of `OUTPUT.partial`; with `restart`, `begin` will throw away what an earlier run left in it.
 
         Raises: StaleRunError if another process is writing this output.
         """
@@ -59,9 +59,7 @@ class PartialOutput:
         self.folder.mkdir(exist_ok=True)
         self._lock = _lock_folder(self.folder)
         self._restart = restart
-        if restart:
-            self._remove_files()
-        self._state = _read_state(self.folder / STATE_FILE_NAME)
+        self._state = None if restart else _read_state(self.folder / STATE_FILE_NAME)
 
     def __enter__(self) -> Self:
         """Hold the partial output."""
@@ -71,7 +69,7 @@ class PartialOutput:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let go of it: what is finished stays for the next run, and if nothing is, no folder stays."""
-        if not self.finished.num_rows and not self.is_complete:
+        if self._state is not None and not self.finished.num_rows and not self.is_complete:
             self._remove_files()
         self._remove_if_empty()
         if self._lock is not None:
@@ -96,27 +94,36 @@ class PartialOutput:
             return False
         return self._output.exists() and not (self.folder / state.result).exists()
 
+    def check_output(self) -> None:
+        """Raise StaleRunError if there is an output already that this run may not replace."""
+        may_replace = self._restart or self.is_complete or (self._state is not None and self._state.replaces_output)
+        if self._output.exists() and not may_replace:
+            raise StaleRunError(
+                f"{self._output} is there already; name another --output, move it away, or pass --restart to replace it",
+                param="output",
+            )
+
     def begin(self, manifest: Mapping[str, Any], beginning: bytes) -> None:
         """Go on with the run that `manifest` describes, or start it: the data then holds `beginning` or more.
 
         Raises: StaleRunError if the unfinished run, or an output that is there already, is another one's.
         """
+        if self.is_complete and _differences(self._started().manifest, manifest):
+            self._remove_files()
         state = self._state
-        if state is not None:
-            _refuse_differences(self.folder, state.manifest, manifest)
-        if not self._restart and self._output.exists() and not self.is_complete and not (state and state.replaces_output):
-            raise StaleRunError(
-                f"{self._output} is there already; name another --output, move it away, or pass --restart to replace it",
-                param="output",
-            )
-        if state is not None and state.finished.num_rows:
-            if not self.is_complete:
-                self._cut_data(state.finished.data_bytes)
-            self._replace_state(_State(manifest, state.finished, state.replaces_output, state.result))
+        if state is not None and (state.finished.num_rows or self.is_complete):
+            self._refuse_differences(state.manifest, manifest)
+        if self.is_complete:
             return
+        self.check_output()
+        if state is not None and state.finished.num_rows:
+            self._cut_data(state.finished.data_bytes)
+            self._replace_state(_State(manifest, state.finished, state.replaces_output))
+            return
+        (self.folder / STATE_FILE_NAME).unlink(missing_ok=True)
         with self.data.open("wb") as stream:
             stream.write(beginning)
-            _flush(stream.fileno(), stream.flush)
+            flush(stream)
         self._replace_state(_State(manifest, Finished(data_bytes=len(beginning)), self._output.exists()))
 
     def append(self, payload: bytes, *, num_rows: int, num_tokens: int, digest: str) -> Finished:
@@ -124,9 +131,11 @@ class PartialOutput:
         state = self._started()
         with self.data.open("ab") as stream:
             stream.write(payload)
-            _flush(stream.fileno(), stream.flush)
+            flush(stream)
         done = state.finished
-        finished = Finished(done.num_rows + num_rows, done.num_tokens + num_tokens, done.data_bytes + len(payload), digest)
+        finished = Finished(
+            done.num_rows + num_rows, done.num_tokens + num_tokens, done.data_bytes + len(payload), digest
+        )
         self._replace_state(_State(state.manifest, finished, state.replaces_output))
         return finished
 
@@ -158,20 +167,94 @@ class PartialOutput:
 
     def _replace_state(self, state: _State) -> None:
         path = self.folder / STATE_FILE_NAME
-        fresh = path.with_suffix(".new")
+        fresh = path.with_name(STATE_FILE_NAME + ".new")
         with fresh.open("w", encoding="ascii") as stream:
             json.dump({"version": STATE_VERSION, **asdict(state)}, stream)
-            _flush(stream.fileno(), stream.flush)
+            flush(stream)
         fresh.replace(path)
         _flush_folder(self.folder)
         self._state = state
 
+    def _refuse_differences(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        differences = _differences(old, new)
+        if differences:
+            raise StaleRunError(
+                f"{self.folder} holds an unfinished run that was started otherwise: {'; '.join(differences)}. Start it the "
+                "same way to go on with it, or pass --restart to throw it away and begin again",
+                param="output",
+            )
+
     def _remove_files(self) -> None:
-        # NOTE: the state goes last; without it, what is left would look like another run's output.
-        for path in sorted(self.folder.iterdir() if self.folder.exists() else (), key=_is_state):
-            path.unlink()
+        # NOTE: the state goes last: without it, what is left would not be known as this run's.
+        for pattern in (f"{DATA_FILE_NAME}*", f"{STATE_FILE_NAME}*"):
+            for path in sorted(self.folder.glob(pattern), reverse=True):
+                path.unlink()
         self._state = None
 
     def _remove_if_empty(self) -> None:
         if self.folder.exists() and not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+
+def flush(stream: IO[Any]) -> None:
+    """Force what was written to the disk itself."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Force a rename in `folder` to the disk; Windows cannot open folders, and needs it less."""
+    if sys.platform != "win32":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _lock_folder(folder: Path) -> int | None:
+    """Return an open descriptor that keeps other processes out until it is closed, by whatever death."""
+    if sys.platform == "win32":
+        return None
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    raise StaleRunError(f"another process is writing this output (it holds {folder}); wait for it", param="output")
+
+
+def _read_state(path: Path) -> _State | None:
+    """Return the state of an earlier run, None if there is none."""
+    try:
+        stored = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        stored = {}
+    if not isinstance(stored, dict) or stored.get("version") != STATE_VERSION:
+        raise StaleRunError(f"{path} was not written by this version of embergate; pass --restart to begin again")
+    return _State(stored["manifest"], Finished(**stored["finished"]), stored["replaces_output"], stored["result"])
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Name what differs between two manifests.
+
+    `truncate` may be switched on midway: the rows done needed no cut, or the run would have stopped at them.
+    """
+    found = []
+    for name in sorted({*old, *new}):
+        before, now = old.get(name), new.get(name)
+        if before == now or (name == "truncate" and now):
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            changed = ", ".join(key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
+            found.append(f"{name} ({changed} changed)")
+        else:
+            found.append(f"{name} was {json.dumps(before)} and is now {json.dumps(now)}")
+    return found

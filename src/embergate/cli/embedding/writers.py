@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,13 +17,13 @@ from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, S
 from arro3.io import read_ipc_stream, write_ipc_stream, write_parquet
 from numpy.typing import NDArray
 
+from embergate.cli.embedding.resume import flush
 from embergate.errors import InvalidRequestError
 
 # The end of an Arrow IPC stream. Source: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 ARROW_END: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 ROW_GROUP_BYTES: Final = 32 << 20
 MAX_ROW_GROUP_ROWS: Final = 65_536
-PARQUET_FILE_NAME: Final = "finished.parquet"
 
 
 class OutputFormat(enum.StrEnum):
@@ -88,8 +87,7 @@ class NpyWriter:
         """Put the final shape into the header."""
         with data.open("r+b") as stream:
             stream.write(self._header(num_rows))
-            stream.flush()
-            os.fsync(stream.fileno())
+            flush(stream)
         return data
 
     def _header(self, num_rows: int) -> bytes:
@@ -155,7 +153,7 @@ class ParquetWriter:
 
     def finish(self, data: Path, num_rows: int) -> Path:
         """Rewrite the stream as Parquet beside it."""
-        finished = data.with_name(PARQUET_FILE_NAME)
+        finished = data.with_suffix(".parquet")
         with finished.open("wb") as stream:
             write_parquet(
                 read_ipc_stream(str(data)),
@@ -164,8 +162,7 @@ class ParquetWriter:
                 dictionary_enabled=False,  # floats do not repeat
                 compression="snappy",
             )
-            stream.flush()
-            os.fsync(stream.fileno())
+            flush(stream)
         return finished
 
     def _stream(self, batches: Any) -> bytes:

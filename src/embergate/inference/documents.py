@@ -1,0 +1,93 @@
+"""The shapes of answers, for the OpenAPI document only: handlers write their JSON from numpy, not through these."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, Field
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong, and which field caused it."""
+
+    message: str
+    param: str | None
+    code: str
+    type: Literal["error"]
+
+
+class ErrorBody(BaseModel):
+    """Every error's body."""
+
+    error: ErrorDetail
+    request_id: str | None = None
+
+
+class Embedding(BaseModel):
+    """One input's vector; a string where `encoding_format` is base64."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """Tokens that were run, special tokens included; both numbers are equal."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(BaseModel):
+    """The answer of `POST /embeddings`, in input order."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str = Field(description="The model as the request named it.")
+    usage: Usage
+    perf_metrics: dict[str, str] | None = Field(None, description="Only where the request asked for it.")
+
+
+class SelfCheckFigures(BaseModel):
+    """What the load measured; cosines are null where f32 itself is served."""
+
+    min_cosine: float | None
+    mean_cosine: float | None
+    tokens_per_s: float
+
+
+class Model(BaseModel):
+    """A served model."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    kind: str
+    supports_chat: bool
+    supports_image_input: bool
+    supports_tools: bool
+    context_length: int
+    hub_id: str
+    revision: str | None
+    dimensions: int
+    max_input_tokens: int
+    normalize_default: bool
+    resizable: bool
+    precision: str
+    computes_in: str
+    fingerprint: str
+    self_check: SelfCheckFigures | None = None
+
+
+class ModelList(BaseModel):
+    """The answer of `GET /models`."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    "4XX": {"model": ErrorBody, "description": "The request cannot be answered; the body says why."},
+    "5XX": {"model": ErrorBody, "description": "The server cannot answer now."},
+}

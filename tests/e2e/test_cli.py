@@ -1,0 +1,88 @@
+"""The command line, as processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+HEAVY_MODULES = ("openvino", "numpy", "fastapi", "pydantic", "tokenizers", "huggingface_hub")
+
+
+def run(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "embergate.cli.main", *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+def facts(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = f"import sys, embergate.cli.main; print([m for m in {HEAVY_MODULES} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_names_every_command() -> None:
+    listed = run("--help").stdout
+    for command in ("serve", "embed", "models", "bench", "openapi"):
+        assert command in listed
+
+
+def test_catalogue_lists_the_default_model_as_built_in() -> None:
+    (entry,) = [entry for entry in facts("models", "list") if entry["id"] == MINILM]
+    assert entry["built_in"] is True
+    assert entry["dimensions"] == 384
+
+
+def test_inspect_reads_the_files_without_weights() -> None:
+    found = facts("models", "inspect", MINILM, "--offline")
+    assert (found["architecture"], found["pooling"], found["max_tokens"]) == ("bert", "mean", 256)
+    assert found["weights_dtypes"] == ["F32", "I64"]
+
+
+@pytest.mark.parametrize(("precision", "least"), [("bf16", 0.9998), ("int8", 0.995)])
+def test_check_reports_the_cosine_to_f32(precision: str, least: float) -> None:
+    found = facts("models", "check", MINILM, "--precision", precision)
+    assert least <= found["min_cosine_to_f32"] <= 1.0001
+    assert found["tokens_per_s"] > 0
+
+
+def test_unknown_model_is_one_line_with_the_mend() -> None:
+    done = run("models", "inspect", "no-such-model", expect=1)
+    assert "models list" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_unreachable_model_names_the_mend() -> None:
+    done = run("models", "inspect", "BAAI/bge-m3", "--offline", expect=1)
+    assert "models pull" in done.stderr
+
+
+def test_wrong_precision_is_a_usage_error() -> None:
+    assert "f32, bf16, int8, auto" in run("models", "check", MINILM, "--precision", "f16", expect=2).stderr
+
+
+def test_openapi_document_describes_every_route_and_its_key() -> None:
+    document = json.loads(run("openapi").stdout)
+    assert document["openapi"].startswith("3.1")
+    for prefix in ("/inference/v1", "/v1"):
+        operation = document["paths"][f"{prefix}/embeddings"]["post"]
+        assert operation["security"]
+        assert operation["responses"]["200"]["content"]["application/json"]["schema"]
+    assert "security" not in document["paths"]["/health/live"]["get"]
+    references = {line for line in json.dumps(document).split('"') if line.startswith("#/components/schemas/")}
+    assert {reference.rsplit("/", 1)[1] for reference in references} <= set(document["components"]["schemas"])
+
+
+def test_bench_prints_a_line_a_precision() -> None:
+    lines = run("bench", "--precision", "f32,int8").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["precision", "f32", "int8"]

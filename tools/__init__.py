@@ -1,0 +1,1 @@
+"""Development tools: lint rules of our own, and the generated reference pages."""
