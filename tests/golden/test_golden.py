@@ -1,4 +1,4 @@
-"""Our vectors against those of an independent oracle: tests/oracle/write_golden.py wrote tests/golden/data."""
+"""Our vectors against those of an independent oracle: tests/oracle/write_golden.py wrote tests/golden/vectors."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from embergate.engine.loading.spec import PoolingMode, Precision
 
 Vectors = NDArray[np.float32]
 
-DATA: Final = Path(__file__).parent / "data"
+DATA: Final = Path(__file__).parent / "vectors"
 MINILM: Final = "sentence-transformers/all-MiniLM-L6-v2"
-SAME_MODEL_ATOL: Final = 1e-4
+# The promise is 1e-4; but the wrong one of two GELUs moves a normalised vector by no more than 4e-5.
+SAME_MODEL_ATOL: Final = 2e-5
 SAME_VECTOR_ATOL: Final = 1e-5
 
 

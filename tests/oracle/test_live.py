@@ -15,7 +15,8 @@ from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import PoolingMode, Precision
 
-SAME_MODEL_ATOL = 1e-4
+# The promise is 1e-4; but the wrong one of two GELUs moves a normalised vector by no more than 4e-5.
+SAME_MODEL_ATOL = 2e-5
 SAME_VECTOR_ATOL = 1e-5
 
 

@@ -1,4 +1,4 @@
-"""Write tests/golden/data: what the vectors of the random models and of all-MiniLM-L6-v2 must be.
+"""Write tests/golden/vectors: what the vectors of the random models and of all-MiniLM-L6-v2 must be.
 
     .oracle/bin/python -m tests.oracle.write_golden [architecture ...]
 
@@ -19,7 +19,7 @@ import numpy as np
 from tests.oracle import minilm_texts, reference
 from tests.random_models import ARCHITECTURES, TEXTS, cases_of, write_model
 
-DATA = Path(__file__).parents[1] / "golden" / "data"
+DATA = Path(__file__).parents[1] / "golden" / "vectors"
 SEED = 20261122
 MINILM = "all-minilm-l6-v2"
 

@@ -1,7 +1,7 @@
 """Rows into chunks: the unit in which texts are embedded, written and resumed.
 
-Where a chunk ends depends only on the rows from its beginning on, so a run that resumes at a chunk's end cuts the rest of
-the input exactly as a run without interruption.
+Where a chunk ends depends only on the rows from its beginning on, so a run that resumes at a chunk's end cuts the rest
+of the input exactly as a run without interruption.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def _embed(options: EmbedOptions) -> None:
     The whole input is checked first. A run that is broken off, by whatever means, goes on when it is started again the
     same way. OUTPUT appears only when it is whole.
     """
-    from embergate.cli.embedding.resume import PartialOutput, StaleRunError  # noqa: PLC0415
+    from embergate.cli.embedding.resume import PartialOutput, StaleRunError
 
     partial: PartialOutput | None = None
     try:
@@ -63,10 +63,10 @@ def _plan_input(options: EmbedOptions) -> InputPlan:
 
     Raises: UsageError naming the option and the mend.
     """
-    from embergate.cli.embedding.pipeline import InputPlan  # noqa: PLC0415
-    from embergate.cli.embedding.readers import Fields  # noqa: PLC0415
-    from embergate.cli.embedding.sources import InputFormat, Source  # noqa: PLC0415
-    from embergate.cli.embedding.writers import OutputFormat  # noqa: PLC0415
+    from embergate.cli.embedding.pipeline import InputPlan
+    from embergate.cli.embedding.readers import Fields
+    from embergate.cli.embedding.sources import InputFormat, Source
+    from embergate.cli.embedding.writers import OutputFormat
 
     output = options.output
     try:
@@ -89,12 +89,12 @@ def _plan_input(options: EmbedOptions) -> InputPlan:
 
 
 def _run(plan: InputPlan, options: EmbedOptions, partial: PartialOutput) -> None:
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from embergate.cli.embedding.pipeline import EmbedRun, embed_rows, survey  # noqa: PLC0415
-    from embergate.cli.embedding.progress import ProgressBar  # noqa: PLC0415
-    from embergate.cli.embedding.writers import OutputFormat, open_writer  # noqa: PLC0415
-    from embergate.engine.loaded_model import LoadedModel  # noqa: PLC0415
+    from embergate.cli.embedding.pipeline import EmbedRun, embed_rows, survey
+    from embergate.cli.embedding.progress import ProgressBar
+    from embergate.cli.embedding.writers import OutputFormat, open_writer
+    from embergate.engine.loaded_model import LoadedModel
 
     with ProgressBar(Console(stderr=True)) as bar:
         surveyed = None if plan.source.is_stream else survey(plan, bar.checked)
@@ -111,14 +111,13 @@ def _run(plan: InputPlan, options: EmbedOptions, partial: PartialOutput) -> None
 
             finished = embed_rows(run, model, writer, partial, surveyed=surveyed, report=report)
     rate = f", {bar.tokens_per_s:,.0f} tokens/s" if bar.tokens_per_s else ""
-    _say(
-        f"{options.output}: {finished.num_rows:,} rows of {settings.width} dimensions, {finished.num_tokens:,} tokens{rate}"
-    )
+    size = f"{finished.num_rows:,} rows of {settings.width} dimensions, {finished.num_tokens:,} tokens"
+    _say(f"{options.output}: {size}{rate}")
 
 
 def _settings(model: LoadedModel, options: EmbedOptions) -> EncodeSettings:
     """Check the options that depend on the model. Raises: UsageError naming the option and the mend."""
-    from embergate.cli.embedding.pipeline import EncodeSettings  # noqa: PLC0415
+    from embergate.cli.embedding.pipeline import EncodeSettings
 
     try:
         model.check_dimensions(options.dimensions)
@@ -142,7 +141,8 @@ def _kept(partial: PartialOutput | None) -> str:
     """Say what is kept of a run that stopped."""
     if partial is None or not partial.finished.num_rows:
         return ""
-    return f"\n{partial.finished.num_rows:,} finished rows are kept in {partial.folder}; run the same command again to go on."
+    kept = f"{partial.finished.num_rows:,} finished rows are kept in {partial.folder}"
+    return f"\n{kept}; run the same command again to go on."
 
 
 def _say(message: str) -> None:

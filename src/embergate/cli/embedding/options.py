@@ -67,7 +67,7 @@ class EmbedOptions:
         typer.Option(
             min=1,
             max=MAX_BATCH_ROWS,
-            help="Rows embedded and kept at a time, at most; with long texts fewer, so that little is lost with a step.",
+            help="Rows embedded and kept at a time, at most; with long texts fewer.",
         ),
     ] = DEFAULT_BATCH_ROWS
     restart: Annotated[
@@ -77,7 +77,7 @@ class EmbedOptions:
 
 
 def as_command(run: Callable[[Options], None], options: type[Options]) -> Callable[..., None]:
-    """Return `run` as a function whose parameters are the fields of the dataclass `options`, which is what typer reads."""
+    """Return `run` as a function whose parameters, which typer reads, are the fields of the dataclass `options`."""
     hints = get_type_hints(options, include_extras=True)
 
     def command(**values: Any) -> None:

@@ -19,7 +19,7 @@ from embergate.cli.embedding.chunks import Chunk, ContentDigest, cut_chunks, num
 from embergate.cli.embedding.readers import Fields, Row, read_rows
 from embergate.cli.embedding.resume import Finished, PartialOutput, StaleRunError
 from embergate.cli.embedding.sources import Source
-from embergate.cli.embedding.writers import OutputFormat, Writer
+from embergate.cli.embedding.writers import EmbeddedRows, OutputFormat, Writer
 from embergate.errors import EmbergateError, InvalidRequestError
 
 SURVEY_REPORT_ROWS: Final = 10_000
@@ -160,7 +160,7 @@ def embed_rows(
         encoded = _encode(run, encoder, chunk)
         for number, row in zip(chunk.numbers, chunk.rows, strict=True):
             digest.update(number, row)
-        payload = writer.chunk(chunk.numbers, [row.id for row in chunk.rows], encoded.vectors)
+        payload = writer.chunk(EmbeddedRows(chunk.numbers, [row.id for row in chunk.rows], encoded.vectors))
         num_tokens = sum(encoded.num_tokens)
         report(partial.append(payload, num_rows=len(chunk.rows), num_tokens=num_tokens, digest=digest.hexdigest()))
     finished = partial.finished
@@ -176,8 +176,8 @@ def _pass_finished(run: EmbedRun, rows: Iterator[tuple[int, Row]], finished: Fin
         digest.update(number, row)
     if finished.num_rows and digest.hexdigest() != finished.digest:
         raise StaleRunError(
-            f"the first {finished.num_rows} rows of {run.input.source.name} are not those of the unfinished run; pass --restart "
-            "to begin again"
+            f"the first {finished.num_rows} rows of {run.input.source.name} are not those of the unfinished run; pass "
+            "--restart to begin again"
         )
 
 

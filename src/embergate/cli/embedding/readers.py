@@ -1,8 +1,8 @@
 """Streaming readers: a file of texts becomes `Row`s, one at a time, however large the file is.
 
-Where a format has blank lines: in JSONL and in CSV with several columns they are no row; in plain lines, and in CSV with
-one column, a blank line is a row whose text is empty. A null text counts as an empty one. Empty texts are for the caller
-to refuse or skip: a reader drops no row.
+Blank lines: in JSONL, and in CSV with several columns, they are no row; in plain lines, and in CSV with one column, a
+blank line is a row whose text is empty. A null text counts as an empty one. Empty texts are for the caller to refuse or
+skip: a reader drops no row.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`PartialOutput`: a run's finished chunks on disk, so that a run broken off at any point goes on where it was.
 
 `OUTPUT.partial/` holds `data`, the bytes written so far, and `state.json`: what the run was started with (its manifest)
-and how much of `data` counts. A chunk's bytes are flushed to the disk before the state that counts them replaces the old
-state in one step; bytes beyond the count are cut off at the next start. It must not know models or formats.
+and how much of `data` counts. A chunk's bytes are flushed to the disk before the state that counts them replaces the
+old state in one step; bytes beyond the count are cut off at the next start. It must not know models or formats.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class PartialOutput:
         may_replace = self._restart or self.is_complete or (self._state is not None and self._state.replaces_output)
         if self._output.exists() and not may_replace:
             raise StaleRunError(
-                f"{self._output} is there already; name another --output, move it away, or pass --restart to replace it",
+                f"{self._output} is there already; name another --output, or pass --restart to replace it",
                 param="output",
             )
 
@@ -160,8 +160,8 @@ class PartialOutput:
         size = self.data.stat().st_size if self.data.exists() else 0
         if size < num_bytes:
             raise StaleRunError(
-                f"{self.data} holds {size} bytes, and {num_bytes} were written; it was changed since. Pass --restart to "
-                "begin again"
+                f"{self.data} holds {size} bytes, and {num_bytes} were written; it was changed since. Pass --restart "
+                "to begin again"
             )
         os.truncate(self.data, num_bytes)
 
@@ -179,8 +179,8 @@ class PartialOutput:
         differences = _differences(old, new)
         if differences:
             raise StaleRunError(
-                f"{self.folder} holds an unfinished run that was started otherwise: {'; '.join(differences)}. Start it the "
-                "same way to go on with it, or pass --restart to throw it away and begin again",
+                f"{self.folder} holds an unfinished run that was started otherwise: {'; '.join(differences)}. Start it "
+                "the same way to go on with it, or pass --restart to throw it away and begin again",
                 param="output",
             )
 
@@ -216,7 +216,7 @@ def _lock_folder(folder: Path) -> int | None:
     """Return an open descriptor that keeps other processes out until it is closed, by whatever death."""
     if sys.platform == "win32":
         return None
-    import fcntl  # noqa: PLC0415 - not on Windows
+    import fcntl
 
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -51,7 +51,7 @@ FORMATS_BY_ENDING: Final = {
 class Source:
     """An input as the user named it; `path` is None for standard input.
 
-    A stream (standard input, a pipe) can be read only once: it is not checked ahead, and has no identity but its content.
+    A stream (standard input, a pipe) can be read only once: it is not checked ahead, and its content is its identity.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Source:
 def read_lines(source: Source, stream: BinaryIO) -> Iterator[tuple[int, str]]:
     r"""Yield each line with its number, its ending kept. Only "\n" ends a line; a byte order mark is dropped.
 
-    Raises: InvalidRequestError for a line above `MAX_LINE_BYTES`, bytes that are not UTF-8, and files that are not text.
+    Raises: InvalidRequestError for a line above `MAX_LINE_BYTES`, bytes that are not UTF-8, files that are not text.
     """
     number = 0
     while data := stream.readline(MAX_LINE_BYTES + 1):

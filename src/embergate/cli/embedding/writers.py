@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -49,15 +50,24 @@ class OutputFormat(enum.StrEnum):
         return self is not OutputFormat.NPY
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedRows:
+    """Rows that are done; `numbers` are their places in the input, from 0. Shapes: vectors (n, dimensions)."""
+
+    numbers: Sequence[int]
+    ids: Sequence[str | None]
+    vectors: NDArray[np.float32]
+
+
 class Writer(Protocol):
-    """One output format. Rows are numbered from 0, in the order of the input."""
+    """One output format."""
 
     def beginning(self) -> bytes:
         """Return what the data begins with, before the first row."""
         ...
 
-    def chunk(self, numbers: Sequence[int], ids: Sequence[str | None], vectors: NDArray[np.float32]) -> bytes:
-        """Return the bytes that these rows add. Shapes: vectors (n, dimensions)."""
+    def chunk(self, rows: EmbeddedRows) -> bytes:
+        """Return the bytes that these rows add."""
         ...
 
     def finish(self, data: Path, num_rows: int) -> Path:
@@ -79,9 +89,9 @@ class NpyWriter:
         """Return the header of an empty array; numpy pads it, so that the final one has the same length."""
         return self._header(0)
 
-    def chunk(self, numbers: Sequence[int], ids: Sequence[str | None], vectors: NDArray[np.float32]) -> bytes:
+    def chunk(self, rows: EmbeddedRows) -> bytes:
         """Return the vectors, little-endian."""
-        return np.ascontiguousarray(vectors, dtype="<f4").tobytes()
+        return np.ascontiguousarray(rows.vectors, dtype="<f4").tobytes()
 
     def finish(self, data: Path, num_rows: int) -> Path:
         """Put the final shape into the header."""
@@ -98,22 +108,22 @@ class NpyWriter:
 
 
 class JsonlWriter:
-    """One JSON object a line: `{"row": 0, "id": "a", "embedding": [...]}`; floats in the fewest digits that keep float32."""
+    """One JSON object a line, `{"row": 0, "id": "a", "embedding": [...]}`; floats keep every bit of float32."""
 
     def beginning(self) -> bytes:
         """Return nothing: JSONL has no header."""
         return b""
 
-    def chunk(self, numbers: Sequence[int], ids: Sequence[str | None], vectors: NDArray[np.float32]) -> bytes:
+    def chunk(self, rows: EmbeddedRows) -> bytes:
         """Return one line a row."""
         options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-        contiguous = np.ascontiguousarray(vectors, dtype=np.float32)
+        contiguous = np.ascontiguousarray(rows.vectors, dtype=np.float32)
         return b"".join(
             orjson.dumps({"row": number, "id": row_id, "embedding": vector}, option=options)
-            for number, row_id, vector in zip(numbers, ids, contiguous, strict=True)
+            for number, row_id, vector in zip(rows.numbers, rows.ids, contiguous, strict=True)
         )
 
-    def finish(self, data: Path, num_rows: int) -> Path:
+    def finish(self, data: Path, num_rows: int) -> Path:  # noqa: ARG002 - the header of other formats
         """Return the data as it is."""
         return data
 
@@ -121,8 +131,8 @@ class JsonlWriter:
 class ParquetWriter:
     """Columns `row` int64, `id` string (nullable), `vector` fixed-size list of float32.
 
-    Parquet cannot be appended to, so chunks are kept as an Arrow IPC stream, which can: a schema message, then one message
-    a batch. The end streams it into Parquet, one row group in memory at a time.
+    Parquet cannot be appended to, so chunks are kept as an Arrow IPC stream, which can: a schema message, then one
+    message a batch. The end streams it into Parquet, one row group in memory at a time.
     """
 
     def __init__(self, dimensions: int) -> None:
@@ -141,17 +151,17 @@ class ParquetWriter:
         """Return the schema message."""
         return self._stream(RecordBatchReader.from_batches(self._schema, []))
 
-    def chunk(self, numbers: Sequence[int], ids: Sequence[str | None], vectors: NDArray[np.float32]) -> bytes:
+    def chunk(self, rows: EmbeddedRows) -> bytes:
         """Return the messages of one record batch."""
-        flat = Array.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))  # (n * dimensions,)
+        flat = Array.from_numpy(np.ascontiguousarray(rows.vectors, dtype=np.float32).reshape(-1))  # (n * dimensions,)
         columns = [
-            Array.from_numpy(np.asarray(numbers, np.int64)),
-            Array(list(ids), type=DataType.string()),
+            Array.from_numpy(np.asarray(rows.numbers, np.int64)),
+            Array(list(rows.ids), type=DataType.string()),
             fixed_size_list_array(flat, self._dimensions, type=self._schema.field("vector").type),
         ]
         return self._stream(RecordBatch.from_arrays(columns, schema=self._schema)).removeprefix(self.beginning())
 
-    def finish(self, data: Path, num_rows: int) -> Path:
+    def finish(self, data: Path, num_rows: int) -> Path:  # noqa: ARG002 - the header of other formats
         """Rewrite the stream as Parquet beside it."""
         finished = data.with_suffix(".parquet")
         with finished.open("wb") as stream:

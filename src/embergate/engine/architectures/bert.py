@@ -66,9 +66,9 @@ class Bert:
 
     def embed(self, graph: Graph) -> ov.Node:
         """Sum word, position and first-segment embeddings, then normalise."""
-        words = graph.table("embeddings.word_embeddings.weight", self.vocab_size, self.hidden_size)
+        words = graph.word_embeddings("embeddings.word_embeddings.weight", self.vocab_size, self.hidden_size)
         positions = graph.table("embeddings.position_embeddings.weight", self.max_position_embeddings, self.hidden_size)
-        x = ops.add(graph.lookup(words, graph.input_ids), graph.lookup(positions, self.position_ids(graph)))
+        x = ops.add(words, graph.lookup(positions, self.position_ids(graph)))
         if self.type_vocab_size:
             name = "embeddings.token_type_embeddings.weight"
             segments = graph.weights.get(name, (self.type_vocab_size, self.hidden_size))

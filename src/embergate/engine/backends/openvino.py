@@ -59,7 +59,12 @@ class OpenVinoBackend:
             model, "CPU", self._options(compute, architecture)
         )
         self._buffers = graph.buffers
+        assert graph.embedding_table is not None, "every architecture declares its word embeddings. This is a bug."
+        self._table = graph.embedding_table
         self._local = threading.local()
+        # The runtime packs its own copy of the weights, at the latest in the first pass.
+        self.forward(np.zeros((1, 8), np.int32), np.full(1, 8, np.int32))
+        weights.release()
 
     def _options(self, compute: ComputeOptions, architecture: Architecture) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -79,7 +84,7 @@ class OpenVinoBackend:
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
-        request.infer([ov.Tensor(input_ids), ov.Tensor(lengths)])
+        request.infer([ov.Tensor(self._table.rows(input_ids)), ov.Tensor(lengths)])
         states: NDArray[np.float32] = request.get_output_tensor(0).data
         return states
 

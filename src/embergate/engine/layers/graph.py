@@ -26,7 +26,9 @@ MASKED: Final = np.float32(-3.0e38)
 class Graph:
     """An encoder under construction.
 
-    Shapes: `input_ids` (B, S) int32 and `lengths` (B,) int32, the number of real tokens of each row.
+    Its inputs are the word embeddings (B, S, H) float32, looked up outside of it, and `lengths` (B,) int32, the number of
+    real tokens of each row. NOTE: inside, the runtime would widen a whole bfloat16 table to float32, and keep all of it in
+    memory; outside, only the rows that texts use are ever read from the mapped file.
     """
 
     def __init__(self, weights: Weights, precision: Precision) -> None:
@@ -35,20 +37,27 @@ class Graph:
         self.precision = precision
         # What shared constants point into; it must live as long as the compiled model.
         self.buffers: list[NDArray[Any]] = []
-        self.input_ids = ops.parameter([-1, -1], ov.Type.i32, name="input_ids")
+        self.embedding_table: Tensor | None = None
+        self.inputs_embeds: ov.Node | None = None
         self.lengths = ops.parameter([-1], ov.Type.i32, name="lengths")
 
     def finish(self, hidden_states: ov.Node) -> ov.Model:
         """Return the model; raise one ModelError if any weight asked for is missing or wrong."""
         self.weights.raise_problems()
-        return ov.Model([hidden_states], [self.input_ids, self.lengths], "encoder")
+        return ov.Model([hidden_states], [self.inputs_embeds, self.lengths], "encoder")
 
     # --- inputs -----------------------------------------------------------------------------------------------------
+
+    def word_embeddings(self, name: str, vocab_size: int, hidden_size: int) -> ov.Node:
+        """Declare the table `name` and return the tokens' rows of it; called once, before anything that needs positions."""
+        self.embedding_table = self.weights.get(name, (vocab_size, hidden_size))
+        self.inputs_embeds = ops.parameter([-1, -1, hidden_size], ov.Type.f32, name="inputs_embeds")
+        return self.inputs_embeds  # (B, S, H)
 
     @cached_property
     def seqlen(self) -> ov.Node:
         """The padded length S, a scalar int32."""
-        shape = ops.shape_of(self.input_ids, "i32")
+        shape = ops.shape_of(self.inputs_embeds, "i32")
         return ops.gather(shape, ops.constant(np.int32(1)), ops.constant(np.int32(0)))
 
     @cached_property

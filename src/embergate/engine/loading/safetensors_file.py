@@ -7,6 +7,7 @@ Source: https://github.com/huggingface/safetensors#format (v0.8)
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -65,10 +66,15 @@ class SafetensorsFile:
                     f"its header claims {header_bytes} bytes and the file has {size}; it is truncated or not "
                     "safetensors: fetch it again"
                 )
-            raw = file.read(header_bytes)
-        self.entries = self._read_entries(raw, first=8 + header_bytes, size=size)
-        # NOTE: copy-on-write rather than read-only: runtimes that share the memory insist on a writable array.
-        self._data: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="c")
+            self.entries = self._read_entries(file.read(header_bytes), first=8 + header_bytes, size=size)
+            # NOTE: copy-on-write rather than read-only: runtimes that share the memory insist on a writable array.
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._data = np.frombuffer(self._map, np.uint8)
+
+    def release(self) -> None:
+        """Give the pages read so far back to the system; what is touched again is read from the file again."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def _broken(self, why: str) -> ModelError:
         return ModelError(f"{self.path.name}: {why}")

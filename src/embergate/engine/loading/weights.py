@@ -38,6 +38,10 @@ class Tensor:
             return wide.view(np.float32)
         return self.array.astype(np.float32, copy=False)
 
+    def rows(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Look up rows of a table, as float32, freshly allocated. Shapes: (V, H) at (B, S) -> (B, S, H)."""
+        return Tensor(self.array.take(indices, axis=0), self.dtype).float32()
+
     def is_finite(self) -> bool:
         """Tell whether no value is NaN or infinite."""
         flat = self.array.reshape(-1)
@@ -119,6 +123,11 @@ class Weights:
         more = len(self._problems) - MAX_NAMED_TENSORS
         rest = f"; and {more} more" if more > 0 else ""
         raise ModelError(f"the weights in {self.folder.name} do not fit: {named}{rest}")
+
+    def release(self) -> None:
+        """Give the files' pages back to the system once a network has its own copy of what it computes with."""
+        for file in self.files:
+            file.release()
 
     def _find(self, name: str) -> tuple[SafetensorsFile, str] | None:
         candidates = [name] + [name.replace(new, old) for new, old in OLD_NAMES if name.endswith(new)]
