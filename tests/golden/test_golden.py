@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.random_models import CASES, Case, write_model
 
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import PoolingMode, Precision
+from tests.random_models import CASES, Case, write_model
 
 Vectors = NDArray[np.float32]
 

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.sentence_transformer.modules import Pooling
-from tests.oracle.nomic import NomicReference
-from tests.random_models import Case
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
+
+from tests.oracle.nomic import NomicReference
+from tests.random_models import Case
 
 Vectors = NDArray[np.float32]
 

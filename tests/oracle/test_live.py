@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.oracle import reference, write_golden
-from tests.random_models import ARCHITECTURES, CASES, TEXTS, Case, write_model
 
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import PoolingMode, Precision
+from tests.oracle import reference, write_golden
+from tests.random_models import ARCHITECTURES, CASES, TEXTS, Case, write_model
 
 # The promise is 1e-4; but the wrong one of two GELUs moves a normalised vector by no more than 4e-5.
 SAME_MODEL_ATOL = 2e-5

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from tests.oracle import minilm_texts, reference
 from tests.random_models import ARCHITECTURES, TEXTS, cases_of, write_model
 

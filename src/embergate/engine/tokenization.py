@@ -77,7 +77,7 @@ class TextTokenizer:
 
         Raises: InvalidRequestError naming the first text that is too long (unless `truncate`) or is not valid Unicode.
         """
-        prepared = [prompt + (text.lower() if self._lowercase else text) for text in texts]
+        prepared = [self._prepare(prompt + text) for text in texts]
         try:
             encodings = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=self._add_special_tokens)
         except (TypeError, UnicodeEncodeError):
@@ -116,10 +116,13 @@ class TextTokenizer:
             and ids[len(ids) - num_suffix :] == self._suffix
         )
 
+    def _prepare(self, text: str) -> str:
+        return text.lower() if self._lowercase else text
+
     def _count_prompt(self, prompt: str) -> int:
         if not prompt:
             return 0
-        ids = self._tokenizer.encode(prompt, add_special_tokens=self._add_special_tokens).ids
+        ids = self._tokenizer.encode(self._prepare(prompt), add_special_tokens=self._add_special_tokens).ids
         return len(ids) - len(self._suffix)
 
     def _checked(
