@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from metrics import mean_ndcg, spearman
+from quality_data import PACKAGES, RetrievalTask, Task, load_tasks
 
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.spec import Precision
-from metrics import mean_ndcg, spearman
-from quality_data import PACKAGES, RetrievalTask, Task, load_tasks
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"

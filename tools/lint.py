@@ -67,7 +67,9 @@ def _size(path: str, tree: ast.Module, num_lines: int) -> Iterator[Finding]:
         num_parameters = len([argument for argument in arguments if argument.arg not in {"self", "cls"}])
         # A command's parameters are its options: typer reads them from the signature.
         if num_parameters > MAX_PARAMETERS and not path.startswith("cli/"):
-            yield Finding(path, node.lineno, "size", f"{node.name} has {num_parameters} parameters, at most {MAX_PARAMETERS}")
+            yield Finding(
+                path, node.lineno, "size", f"{node.name} has {num_parameters} parameters, at most {MAX_PARAMETERS}"
+            )
 
 
 def _shadow(path: str) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ def openapi_document(app: FastAPI) -> dict[str, object]:
 
 
 def _batch_observer(deps: Deps) -> Callable[[Batch, float], None]:
-    def observe(batch: Batch, seconds: float) -> None:
+    def observe(batch: Batch, _seconds: float) -> None:
         deps.metrics.batch_fill.observe(batch.num_tokens / max(batch.padded_tokens, 1))
         deps.metrics.batch_tokens.observe(batch.padded_tokens)
 
@@ -118,7 +118,7 @@ def serving_lifespan(deps: Deps, settings: Settings, on_failure: Callable[[Ember
     """
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load_all(deps, settings, on_failure))
         yield
         loading.cancel()

@@ -13,7 +13,11 @@ BROKEN = {
     "size of a function": ("engine/a.py", LONG_FUNCTION, "size"),
     "parameters of a function": ("engine/a.py", WIDE_FUNCTION, "size"),
     "a module named like the standard library's": ("web/json.py", "x = 1\n", "no-stdlib-shadow"),
-    "settings below the composition root": ("web/a.py", "from embergate.settings import Settings\n", "no-settings-below-app"),
+    "settings below the composition root": (
+        "web/a.py",
+        "from embergate.settings import Settings\n",
+        "no-settings-below-app",
+    ),
     "a clock of its own": ("engine/a.py", "import time\nx = time.monotonic()\n", "one-clock"),
     "an identifier of its own": ("web/a.py", "import uuid\nx = uuid.uuid4()\n", "one-clock"),
 }

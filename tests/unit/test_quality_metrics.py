@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from benchmarks.metrics import average_ranks, mean_ndcg, spearman
 
 Floats = npt.NDArray[np.float64]

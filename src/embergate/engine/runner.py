@@ -20,7 +20,9 @@ from embergate.errors import ShuttingDownError
 
 
 class Network(Protocol):
-    """What the runner needs of a loaded model."""
+    """What the runner needs of a loaded model; networks are told apart by identity."""
+
+    def __hash__(self) -> int: ...
 
     def run(self, rows: Sequence[TokenizedText]) -> NDArray[np.float32]:
         """Return one vector (D,) a row, stacked; not yet cut or normalised."""
@@ -123,7 +125,7 @@ class Runner:
             started_at_s = monotonic_s()
             try:
                 vectors = live[0][0].network.run([ticket.rows[index] for ticket, index in live])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever a backend raises belongs to its requests
                 self._fail(live, error)
             else:
                 self._deliver(batch, live, vectors, started_at_s)

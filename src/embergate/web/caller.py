@@ -60,10 +60,8 @@ def credential_of(headers: Headers) -> str:
     Raises: UnauthorizedError saying which header to send.
     """
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        credential = token.strip()
-    else:
-        credential = headers.get("x-api-key", "").strip()
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    credential = bearer or headers.get("x-api-key", "").strip()
     if not credential:
         raise UnauthorizedError("no API key: send `Authorization: Bearer <key>` or `X-Api-Key: <key>`")
     if len(credential) > MAX_CREDENTIAL_CHARACTERS:

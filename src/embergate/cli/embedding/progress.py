@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,6 +16,7 @@ from rich.progress import (
 )
 
 from embergate.cli.embedding.resume import Finished
+from embergate.clock import monotonic_s
 
 REFRESHES_PER_S: Final = 2
 
@@ -58,7 +58,7 @@ class ProgressBar:
     @property
     def tokens_per_s(self) -> float:
         """Tokens embedded a second by this process, 0 before the first chunk."""
-        return self._tokens / max(time.monotonic() - self._started_at_s, 1e-9) if self._tokens else 0.0
+        return self._tokens / max(monotonic_s() - self._started_at_s, 1e-9) if self._tokens else 0.0
 
     def checked(self, num_rows: int) -> None:
         """Show how many rows were read and found good."""
@@ -71,7 +71,7 @@ class ProgressBar:
     def embedded(self, finished: Finished, total: int | None) -> None:
         """Show how far the run is; the first call says where it began."""
         if self._before is None:
-            self._before, self._started_at_s = finished, time.monotonic()
+            self._before, self._started_at_s = finished, monotonic_s()
             self._progress.reset(self._task, description="Embedding", total=total, completed=finished.num_rows)
             if finished.num_rows:
                 self._progress.console.print(f"Going on: {finished.num_rows:,} rows are done.", highlight=False)

@@ -27,10 +27,10 @@ class FakeBackend:
         self.gate.wait()
         self.shapes.append((input_ids.shape[0], input_ids.shape[1]))
         frequencies = np.arange(1, self.hidden_size + 1, dtype=np.float32)
-        states = np.sin(input_ids[:, :, None].astype(np.float32) * frequencies)
+        states: NDArray[np.float32] = np.sin(input_ids[:, :, None].astype(np.float32) * frequencies)
         padding = np.arange(input_ids.shape[1]) >= lengths[:, None]
         states[padding] = np.nan
-        return states.astype(np.float32)
+        return states
 
     def close(self) -> None:
         """Do nothing: there is nothing to free."""

@@ -34,12 +34,12 @@ class TorchBackend:
         torch.set_num_threads(max(1, compute.resolved_threads() // compute.num_streams))
         self._model: Any = _load(spec, DTYPES[precision]).to(self.device)
 
-    @torch.inference_mode()
     def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
         """Run one padded batch; see `Backend.forward`."""
         ids = torch.from_numpy(input_ids.astype(np.int64)).to(self.device)
         mask = torch.from_numpy((np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)).to(self.device)
-        states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        with torch.inference_mode():
+            states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
         result: NDArray[np.float32] = states.float().cpu().numpy()
         return result
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from openvino import opset13 as ops
 
 from embergate.engine.layers.quantization import quantize_per_channel
@@ -101,9 +101,9 @@ class Graph:
 
     # --- weights ----------------------------------------------------------------------------------------------------
 
-    def constant(self, values: NDArray[Any]) -> ov.Node:
+    def constant(self, values: ArrayLike) -> ov.Node:
         """Return a float32 constant."""
-        return ops.constant(np.ascontiguousarray(values, np.float32))
+        return ops.constant(np.asarray(values, np.float32, order="C"))
 
     def stored(self, tensor: Tensor) -> ov.Node:
         """Return a weight as a constant over its own memory: bfloat16 where it is stored or served so, else float32."""

@@ -59,7 +59,7 @@ def read_folder(
     kind = ARCHITECTURES.get(model_type)
     architecture = kind.read(config) if kind is not None else None
     sizes = architecture or _ForeignSizes.read(config)
-    stages = _pooling_of(folder, modules, config, pooling)
+    stages = _pooling_of(folder, modules, pooling)
     matryoshka = _matryoshka_dimensions(config)
     spec = ModelSpec(
         name=name or folder.resolve().name,
@@ -85,7 +85,7 @@ def _read_config(modules: Modules) -> ConfigReader:
     return ConfigReader.from_file(modules.encoder / "config.json")
 
 
-def _pooling_of(folder: Path, modules: Modules, config: ConfigReader, asked: PoolingMode | None) -> PoolingSpec:
+def _pooling_of(folder: Path, modules: Modules, asked: PoolingMode | None) -> PoolingSpec:
     if modules.pooling is not None:
         return modules.pooling
     if asked is not None:

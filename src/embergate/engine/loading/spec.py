@@ -24,7 +24,7 @@ class PoolingMode(enum.StrEnum):
     CLS = "cls"
     MEAN = "mean"
     MAX = "max"
-    LAST_TOKEN = "lasttoken"
+    LAST_TOKEN = "lasttoken"  # noqa: S105 - a pooling mode, not a secret
     MEAN_SQRT_LEN = "mean_sqrt_len_tokens"
     WEIGHTED_MEAN = "weightedmean"
 
