@@ -15,8 +15,9 @@ def mean_ndcg(scores: FloatArray, relevant: Sequence[Collection[int]], k: int = 
 
     Shapes: `scores` is (queries, documents); `relevant` holds, per query, the columns of its relevant documents.
     Documents of equal score keep their order in the corpus.
-    Raises: ValueError when a query has no relevant document, for then its nDCG is undefined.
+    Raises: ValueError when a score is not finite, or a query has no relevant document and so no nDCG.
     """
+    _check_finite(scores)
     if len(scores) != len(relevant) or not all(relevant):
         raise ValueError("every query needs a row of scores and at least one relevant document")
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -39,8 +40,10 @@ def average_ranks(values: FloatArray) -> npt.NDArray[np.float64]:
 def spearman(left: FloatArray, right: FloatArray) -> float:
     """Correlate the ranks of two series of equal length: Pearson's r of their average ranks.
 
-    Raises: ValueError when the lengths differ or a series is constant, for then r is undefined.
+    Raises: ValueError when a value is not finite, the lengths differ, or a series is constant and so has no r.
     """
+    _check_finite(left)
+    _check_finite(right)
     if left.shape != right.shape or left.ndim != 1:
         raise ValueError("two series of equal length are needed")
     centred = [ranks - ranks.mean() for ranks in (average_ranks(left), average_ranks(right))]
@@ -48,3 +51,9 @@ def spearman(left: FloatArray, right: FloatArray) -> float:
     if norm == 0:
         raise ValueError("a constant series has no rank correlation")
     return float(centred[0] @ centred[1]) / norm
+
+
+def _check_finite(values: FloatArray) -> None:
+    # NOTE: NaN would sort last and score like a bad ranking, or tie with itself, instead of being seen.
+    if not np.isfinite(values).all():
+        raise ValueError("there are NaN or infinite values")

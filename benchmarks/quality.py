@@ -80,6 +80,9 @@ def main() -> int:
     for precision in arguments.precisions:
         print(f"{precision.value} ...", flush=True)
         vectors, seconds = encode_ours(arguments.model, precision, texts)
+        if vectors.shape != reference.shape or not np.isfinite(vectors).all():
+            print(f"{precision.value}: vectors of shape {vectors.shape}, or NaN among them; expected {reference.shape}")
+            return 1
         closeness.append(compare(precision, reference, vectors, seconds))
         figures += [figure_of(task, precision, expected[task.name], points_of(task, texts, vectors)) for task in tasks]
     print_tables(figures, closeness)

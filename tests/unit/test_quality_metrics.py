@@ -87,3 +87,10 @@ def test_spearman(
 def test_spearman_refuses_what_is_undefined(right: Floats, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         spearman(series(1, 2, 3), right)
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        mean_ndcg(row(0.9, math.nan), [{0}])
+    with pytest.raises(ValueError, match="NaN"):
+        spearman(series(1, 2, 3), series(1, math.nan, 3))

@@ -32,8 +32,9 @@ class UsageError(InvalidRequestError):
 def _embed(options: EmbedOptions) -> None:
     """Embed a file of texts: one vector a row, in the input's order.
 
-    The whole input is checked first. A run that is broken off, by whatever means, goes on when it is started again the
-    same way. OUTPUT appears only when it is whole.
+    The whole input is checked first. OUTPUT appears only when it is whole.
+
+    A run that is broken off, by whatever means, goes on when it is started again the same way.
     """
     from embergate.cli.embedding.resume import PartialOutput, StaleRunError
 
@@ -44,14 +45,14 @@ def _embed(options: EmbedOptions) -> None:
             partial.check_output()
             _run(plan, options, partial)
     except KeyboardInterrupt:
-        message, code = f"Stopped.{_kept(partial)}", EXIT_INTERRUPTED
+        message, code = f"stopped{_kept(partial)}", EXIT_INTERRUPTED
     except (UsageError, StaleRunError) as error:
-        message, code = f"Error: {error}", EXIT_USAGE
+        message, code = f"{error}", EXIT_USAGE
     except (EmbergateError, OSError) as error:
-        message, code = f"Error: {error}{_kept(partial)}", EXIT_ERROR
+        message, code = f"{error}{_kept(partial)}", EXIT_ERROR
     else:
         return
-    _say(message)
+    _say(f"embergate: {message}")
     raise typer.Exit(code)
 
 
@@ -142,7 +143,7 @@ def _kept(partial: PartialOutput | None) -> str:
     if partial is None or not partial.finished.num_rows:
         return ""
     kept = f"{partial.finished.num_rows:,} finished rows are kept in {partial.folder}"
-    return f"\n{kept}; run the same command again to go on."
+    return f"\n{kept}; run the same command again to go on"
 
 
 def _say(message: str) -> None:

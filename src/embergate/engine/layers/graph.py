@@ -19,8 +19,8 @@ from embergate.engine.layers.quantization import quantize_per_channel
 from embergate.engine.loading.spec import Precision
 from embergate.engine.loading.weights import Tensor, Weights
 
-# NOTE: finite, because a row of -inf only would make the softmax NaN.
-MASKED: Final = np.float32(-3.0e38)
+# NOTE: finite even when two masks add up, because a row of -inf only would make the softmax NaN.
+MASKED: Final = np.float32(-1.0e38)
 
 
 class Graph:
