@@ -24,8 +24,8 @@ Pooling = Annotated[
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List the catalogue, and whether each architecture is built in."""
-    from embergate.engine.architectures import ARCHITECTURES
     from embergate.engine.loading.catalog import load_catalog
+    from embergate.engine.loading.folder import BUILT_IN
 
     rows = [
         {
@@ -33,7 +33,7 @@ def list_models(as_json: AsJson = False) -> None:
             "alias": entry.aliases[0],
             "kind": entry.kind.value,
             "architecture": entry.architecture,
-            "built_in": entry.architecture in ARCHITECTURES,
+            "built_in": entry.architecture in BUILT_IN,
             "dimensions": entry.dimensions,
             "max_tokens": entry.max_tokens,
             "num_parameters": entry.num_parameters,
@@ -136,7 +136,7 @@ def _facts(found: FoundModel) -> dict[str, Any]:
         "folder": str(spec.folder),
         "revision": spec.revision,
         "architecture": spec.architecture,
-        "built_in": found.folder_model.architecture is not None,
+        "built_in": found.folder_model.network is not None,
         "hidden_size": spec.hidden_size,
         "vocab_size": spec.vocab_size,
         "max_tokens": spec.max_tokens,

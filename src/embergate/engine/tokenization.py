@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -44,12 +45,12 @@ class TextTokenizer:
         self._max_tokens = spec.max_tokens
         self._vocab_size = spec.vocab_size
         self._add_special_tokens = spec.add_special_tokens
-        self._dropped = np.array(spec.drop_token_ids, np.int32)
         self._lowercase = spec.lowercase
         self._tokenizer = _read_tokenizer(spec.folder / "tokenizer.json")
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._prefix, self._suffix = self._special_tokens()
+        self._dropped_id = _unknown_id(self._tokenizer) if spec.drop_unknown else None
         self._check_vocabulary(spec)
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:
@@ -129,8 +130,8 @@ class TextTokenizer:
         self, input_ids: NDArray[np.int32], index: int, num_prompt_tokens: int, *, truncate: bool
     ) -> TokenizedText:
         num_tokens = len(input_ids)
-        if len(self._dropped):
-            input_ids = input_ids[~np.isin(input_ids, self._dropped)]
+        if self._dropped_id is not None:
+            input_ids = input_ids[input_ids != self._dropped_id]
         if len(input_ids) > self._max_tokens:
             if not truncate:
                 raise InvalidRequestError(
@@ -155,6 +156,16 @@ def _read_tokenizer(path: Path) -> Tokenizer:
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:
         raise ModelError(f"tokenizer.json cannot be read: {error}") from error
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    """Return the id of unknown words: by name in most vocabularies, by number in unigram ones."""
+    token = getattr(tokenizer.model, "unk_token", None)
+    if token is not None:
+        unknown: int | None = tokenizer.token_to_id(token)
+        return unknown
+    found: int | None = orjson.loads(tokenizer.to_str())["model"].get("unk_id")
+    return found
 
 
 def _not_unicode(texts: Sequence[str]) -> InvalidRequestError:

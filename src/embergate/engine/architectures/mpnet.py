@@ -115,6 +115,8 @@ def distance_buckets(distances: NDArray[np.int64]) -> NDArray[np.int64]:
     exact = half // 2
     away = np.abs(distances)
     # In float32, as the network was trained: float64 would put a few distances into the neighbouring bucket.
-    ratio = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact)) / np.float32(math.log(MAX_DISTANCE / exact))
+    ratio = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact)) / np.float32(
+        math.log(MAX_DISTANCE / exact)
+    )
     far = np.minimum(exact + (ratio * np.float32(half - exact)).astype(np.int64), half - 1)
     return np.where(distances > 0, half, 0) + np.where(away < exact, away, far)

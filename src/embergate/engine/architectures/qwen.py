@@ -126,7 +126,10 @@ class Qwen2:
         up, down = (self.hidden_size, self.intermediate_size), (self.intermediate_size, self.hidden_size)
         gate = ACTIVATIONS[self.hidden_act](graph.linear(x, f"{name}.gate_proj", up, bias=False))
         return graph.linear(
-            ops.multiply(gate, graph.linear(x, f"{name}.up_proj", up, bias=False)), f"{name}.down_proj", down, bias=False
+            ops.multiply(gate, graph.linear(x, f"{name}.up_proj", up, bias=False)),
+            f"{name}.down_proj",
+            down,
+            bias=False,
         )
 
 

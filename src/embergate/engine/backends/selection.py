@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 
-from embergate.engine.architectures import ARCHITECTURES
+from embergate.engine.architectures.static import StaticTable
 from embergate.engine.backends.openvino import OpenVinoBackend
 from embergate.engine.backends.protocol import Backend, ComputeOptions
-from embergate.engine.loading.folder import FolderModel
+from embergate.engine.backends.static import StaticBackend
+from embergate.engine.loading.folder import BUILT_IN, FolderModel
 from embergate.engine.loading.spec import Precision
 from embergate.engine.loading.weights import Weights
 from embergate.errors import UnsupportedArchitectureError
@@ -18,11 +19,13 @@ def open_backend(model: FolderModel, precision: Precision, compute: ComputeOptio
 
     Raises: UnsupportedArchitectureError if it is not built in and the torch extra is not installed.
     """
-    if model.architecture is not None:
-        return OpenVinoBackend(model.architecture, Weights(model.spec.folder), precision, compute)
+    if isinstance(model.network, StaticTable):
+        return StaticBackend(model.network)
+    if model.network is not None:
+        return OpenVinoBackend(model.network, Weights(model.spec.folder), precision, compute)
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
         raise UnsupportedArchitectureError(
-            f"architecture {model.spec.architecture!r} is not built in (these are: {', '.join(sorted(ARCHITECTURES))}). "
+            f"architecture {model.spec.architecture!r} is not built in (these are: {', '.join(sorted(BUILT_IN))}). "
             "The extra 'torch' runs every architecture that transformers has: pip install 'embergate[torch]'"
         )
     from embergate.engine.backends.torch import TorchBackend

@@ -10,22 +10,29 @@ from pathlib import Path
 from typing import Final
 
 from embergate.engine.architectures import ARCHITECTURES, Architecture
+from embergate.engine.architectures.static import StaticTable
 from embergate.engine.loading.config_reader import ConfigReader
 from embergate.engine.loading.modules import Modules, read_modules
 from embergate.engine.loading.spec import ModelSpec, PoolingMode, PoolingSpec
+from embergate.engine.loading.weights import Weights
 from embergate.errors import ModelError
 
 # transformers writes 10**30 for a tokenizer without a limit of its own.
 NO_LIMIT: Final = 10**9
 DEFAULT_MAX_TOKENS: Final = 512
+MODEL2VEC: Final = "model2vec"
+STATIC_EMBEDDING: Final = "static_embedding"
+BUILT_IN: Final = frozenset({*ARCHITECTURES, MODEL2VEC, STATIC_EMBEDDING})
+
+Network = Architecture | StaticTable
 
 
 @dataclass(frozen=True, slots=True)
 class FolderModel:
-    """What a folder holds: the spec, and the network's sizes where its architecture is built in."""
+    """What a folder holds: the spec, and the network where its architecture is built in."""
 
     spec: ModelSpec
-    architecture: Architecture | None
+    network: Network | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +63,9 @@ def read_folder(
     modules = read_modules(folder)
     config = _read_config(modules)
     model_type = config.string("model_type")
-    kind = ARCHITECTURES.get(model_type)
-    architecture = kind.read(config) if kind is not None else None
-    sizes = architecture or _ForeignSizes.read(config)
-    stages = _pooling_of(folder, modules, pooling)
+    network = _read_network(model_type, config, modules)
+    sizes = network or _ForeignSizes.read(config)
+    stages = _pooling_of(folder, modules, config, pooling)
     matryoshka = _matryoshka_dimensions(config)
     spec = ModelSpec(
         name=name or folder.resolve().name,
@@ -77,17 +83,31 @@ def read_folder(
         prompts=modules.prompts,
         default_prompt_name=modules.default_prompt_name,
         lowercase=modules.lowercase,
+        add_special_tokens=not isinstance(network, StaticTable),
+        drop_unknown=model_type == MODEL2VEC,
     )
-    return FolderModel(spec, architecture)
+    return FolderModel(spec, network)
 
 
 def _read_config(modules: Modules) -> ConfigReader:
-    return ConfigReader.from_file(modules.encoder / "config.json")
+    path = modules.encoder / "config.json"
+    if modules.is_static and not path.is_file():
+        return ConfigReader({"model_type": STATIC_EMBEDDING}, source="modules.json")
+    return ConfigReader.from_file(path)
 
 
-def _pooling_of(folder: Path, modules: Modules, asked: PoolingMode | None) -> PoolingSpec:
+def _read_network(model_type: str, config: ConfigReader, modules: Modules) -> Network | None:
+    if modules.is_static or model_type == MODEL2VEC:
+        return StaticTable.read(Weights(modules.encoder))
+    kind = ARCHITECTURES.get(model_type)
+    return kind.read(config) if kind is not None else None
+
+
+def _pooling_of(folder: Path, modules: Modules, config: ConfigReader, asked: PoolingMode | None) -> PoolingSpec:
     if modules.pooling is not None:
         return modules.pooling
+    if config.values.get("model_type") == MODEL2VEC:
+        return PoolingSpec((PoolingMode.MEAN,), normalize=config.boolean("normalize", default=False))
     if asked is not None:
         return PoolingSpec((asked,))
     raise ModelError(

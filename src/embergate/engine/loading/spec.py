@@ -73,5 +73,5 @@ class ModelSpec:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     add_special_tokens: bool = True
-    drop_token_ids: tuple[int, ...] = ()
+    drop_unknown: bool = False
     lowercase: bool = False

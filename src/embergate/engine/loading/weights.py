@@ -38,7 +38,7 @@ class Tensor:
             return wide.view(np.float32)
         return self.array.astype(np.float32, copy=False)
 
-    def rows(self, indices: NDArray[np.int32]) -> NDArray[np.float32]:
+    def rows(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Look up rows of a table, as float32, freshly allocated. Shapes: (V, H) at (B, S) -> (B, S, H)."""
         return Tensor(self.array.take(indices, axis=0), self.dtype).float32()
 
@@ -114,6 +114,23 @@ class Weights:
         else:
             return tensor
         return Tensor(np.zeros(shape, np.float32), "F32")
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor that is there."""
+        found = self._find(name)
+        assert found is not None, "asked for the shape of an absent tensor. This is a bug."
+        file, full_name = found
+        return file.entries[full_name].shape
+
+    def integers(self, name: str) -> NDArray[np.int64]:
+        """Return a one-dimensional integer tensor that is there. Raises: ModelError if it is of another kind."""
+        found = self._find(name)
+        assert found is not None, "asked for an absent tensor. This is a bug."
+        file, full_name = found
+        entry = file.entries[full_name]
+        if len(entry.shape) != 1 or entry.dtype not in {"I64", "I32", "I16", "I8", "U8"}:
+            raise ModelError(f"{full_name} has type {entry.dtype} and shape {entry.shape}, expected a list of integers")
+        return file.array(full_name).astype(np.int64)
 
     def raise_problems(self) -> None:
         """Raise one ModelError that names every tensor found missing, misshaped or not finite."""
