@@ -62,6 +62,7 @@ class Closeness:
     """How near the vectors themselves are to the reference's, over all texts."""
 
     precision: str
+    computes_in: str
     seconds: float
     min_cosine: float
     mean_cosine: float
@@ -70,6 +71,7 @@ class Closeness:
 
 def main() -> int:
     arguments = parse_arguments()
+    commit = commit_facts()  # before the work, during which the tree may move on
     tasks = load_tasks(arguments.cache)
     texts = list(dict.fromkeys(text for task in tasks for text in task.texts))
     print(f"{len(texts)} texts; reference ...", flush=True)
@@ -79,11 +81,13 @@ def main() -> int:
     closeness: list[Closeness] = []
     for precision in arguments.precisions:
         print(f"{precision.value} ...", flush=True)
-        vectors, seconds = encode_ours(arguments.model, precision, texts)
+        vectors, computes_in, seconds = encode_ours(arguments.model, precision, texts)
         if vectors.shape != reference.shape or not np.isfinite(vectors).all():
             print(f"{precision.value}: vectors of shape {vectors.shape}, or NaN among them; expected {reference.shape}")
             return 1
-        closeness.append(compare(precision, reference, vectors, seconds))
+        closeness.append(
+            compare(reference, vectors, precision=precision.value, computes_in=computes_in, seconds=seconds)
+        )
         figures += [figure_of(task, precision, expected[task.name], points_of(task, texts, vectors)) for task in tasks]
     print_tables(figures, closeness)
     report = {
@@ -91,7 +95,7 @@ def main() -> int:
         "model": arguments.model,
         "machine": machine_facts(),
         "versions": versions(),
-        "commit": commit_facts(),
+        "commit": commit,
         "data": [{"package": item.name, "version": item.version, "sha256": item.sha256} for item in PACKAGES],
         "tasks": [task_facts(task) for task in tasks],
         "reference": reference_facts,
@@ -157,20 +161,24 @@ def encode_reference(oracle: Path, model_folder: Path, texts: list[str]) -> tupl
         return np.load(output, allow_pickle=False), json.loads(process.stdout.splitlines()[-1])
 
 
-def encode_ours(model_name: str, precision: Precision, texts: list[str]) -> tuple[Vectors, float]:
-    """Encode with our engine; texts above the model's limit are truncated, as the reference does without a word."""
+def encode_ours(model_name: str, precision: Precision, texts: list[str]) -> tuple[Vectors, str, float]:
+    """Encode with our engine; texts above the model's limit are truncated, as the reference does without a word.
+
+    Returns the vectors, what they were computed in on this machine, and the seconds it took.
+    """
     model = LoadedModel.open(model_name, precision=precision)
     try:
         started_s = time.perf_counter()
         vectors = model.encode(texts, truncate=True)
-        return vectors, time.perf_counter() - started_s
+        return vectors, model.backend.computes_in, time.perf_counter() - started_s
     finally:
         model.close()
 
 
 def normalized(vectors: Vectors) -> Doubles:
     doubles = vectors.astype(np.float64)
-    return doubles / np.linalg.norm(doubles, axis=1, keepdims=True)
+    doubles /= np.linalg.norm(doubles, axis=1, keepdims=True)
+    return doubles
 
 
 def points_of(task: Task, texts: Sequence[str], vectors: Vectors) -> float:
@@ -204,10 +212,11 @@ def measure_of(task: Task) -> str:
     return "nDCG@10" if isinstance(task, RetrievalTask) else "Spearman"
 
 
-def compare(precision: Precision, reference: Vectors, vectors: Vectors, seconds: float) -> Closeness:
+def compare(reference: Vectors, vectors: Vectors, *, precision: str, computes_in: str, seconds: float) -> Closeness:
     cosines = np.einsum("ij,ij->i", normalized(reference), normalized(vectors))
     return Closeness(
-        precision=precision.value,
+        precision=precision,
+        computes_in=computes_in,
         seconds=round(seconds, 2),
         min_cosine=round(float(cosines.min()), 7),
         mean_cosine=round(float(cosines.mean()), 7),
@@ -222,10 +231,10 @@ def print_tables(figures: Sequence[Figure], closeness: Sequence[Closeness]) -> N
             f"{item.task:<18}{item.measure:<10}{item.precision:<11}{item.reference_points:>10.3f}{item.points:>10.3f}"
             f"{item.difference_points:>+9.3f}{item.tolerance_points:>9.1f}{'' if item.within else '  FAIL'}"
         )
-    print(f"\n{'precision':<11}{'min cosine':>12}{'mean cosine':>13}{'max abs diff':>14}{'seconds':>9}")
+    print(f"\n{'precision':<11}{'runs in':<9}{'min cosine':>12}{'mean cosine':>13}{'max abs diff':>14}{'seconds':>9}")
     for row in closeness:
         print(
-            f"{row.precision:<11}{row.min_cosine:>12.6f}{row.mean_cosine:>13.6f}"
+            f"{row.precision:<11}{row.computes_in:<9}{row.min_cosine:>12.6f}{row.mean_cosine:>13.6f}"
             f"{row.max_abs_difference:>14.2e}{row.seconds:>9.1f}"
         )
 
@@ -258,12 +267,12 @@ def versions() -> dict[str, str]:
 
 
 def commit_facts() -> dict[str, Any]:
-    """Tell the commit that was measured, and whether the tree held changes beside it."""
+    """Tell the commit that was measured, and whether `src` held changes beside it."""
     head, status = (
         subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-        for arguments in (("rev-parse", "--verify", "HEAD"), ("status", "--porcelain"))
+        for arguments in (("rev-parse", "--verify", "HEAD"), ("status", "--porcelain", "--", "src"))
     )
-    return {"sha": head.stdout.strip() or None, "changed": bool(status.stdout.strip())}
+    return {"sha": head.stdout.strip() or None, "src_changed": bool(status.stdout.strip())}
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ def main() -> None:
     model = sentence_transformers.SentenceTransformer(
         str(arguments.model_folder), device="cpu", model_kwargs={"dtype": torch.float32}
     )
-    vectors = model.encode(texts, batch_size=32, convert_to_numpy=True, show_progress_bar=False)
+    # NOTE: prompt="" and not None, which would put the model's default prompt before each text; our engine adds none.
+    vectors = model.encode(texts, prompt="", batch_size=32, convert_to_numpy=True, show_progress_bar=False)
     np.save(arguments.output, vectors.astype(np.float32, copy=False))
     num_tokens = [len(ids) for ids in model.tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
     facts = {
