@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from embergate.cli import benchmark, models
+from embergate.cli.embedding.command import embed
 from embergate.errors import EmbergateError, InvalidRequestError
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="models")
 app.command()(benchmark.bench)
+app.command("embed")(embed)
 
 
 @app.command()

@@ -108,12 +108,18 @@ class Graph:
     def stored(self, tensor: Tensor) -> ov.Node:
         """Return a weight as a constant over its own memory: bfloat16 where it is stored or served so, else float32."""
         if tensor.dtype != "BF16" and self.precision is not Precision.BF16:
-            values = np.ascontiguousarray(tensor.float32())
-            self.buffers.append(values)
-            return ops.constant(values, shared_memory=True)
-        bits = np.ascontiguousarray(tensor.array if tensor.dtype == "BF16" else to_bfloat16_bits(tensor.float32()))
-        self.buffers.append(bits)
-        return ops.constant(ov.Tensor(bits, list(bits.shape), ov.Type.bf16))
+            return self.shared(tensor.float32())
+        return self.shared(tensor.array if tensor.dtype == "BF16" else to_bfloat16_bits(tensor.float32()))
+
+    def shared(self, values: NDArray[Any]) -> ov.Node:
+        """Return a constant over the memory of `values`; uint16 are bfloat16 bit patterns."""
+        values = np.ascontiguousarray(values)
+        self.buffers.append(values)
+        # What was read from the file on the way here is not needed again, or will be read again by the runtime.
+        self.weights.release()
+        if values.dtype == np.uint16:
+            return ops.constant(ov.Tensor(values, list(values.shape), ov.Type.bf16))
+        return ops.constant(values, shared_memory=True)
 
     def vector(self, name: str, size: int) -> ov.Node:
         """Return the one-dimensional weight `name`."""
@@ -138,7 +144,7 @@ class Graph:
         """Return `tensor` as a linear layer's weight, stored in the served precision."""
         if self.precision is Precision.INT8:
             values, scales = quantize_per_channel(tensor.float32())
-            return ops.multiply(ops.convert(ops.constant(values), "f32"), ops.constant(scales))
+            return ops.multiply(ops.convert(self.shared(values), "f32"), ops.constant(scales))
         constant = self.stored(tensor)
         return constant if constant.get_element_type() == ov.Type.f32 else ops.convert(constant, "f32")
 
