@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -47,6 +48,9 @@ def run_server(settings: Settings) -> int:
     )
     if new_key is not None:
         print(f"The first API key, shown only now: {new_key}", file=sys.stderr, flush=True)
+    # uvicorn raises the signal again once requests in flight are answered; this is where it ends, with exit code 0.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     server.run()
     if failures:
         print(f"embergate: {failures[0].message}", file=sys.stderr)

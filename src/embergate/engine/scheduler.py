@@ -168,6 +168,9 @@ class Scheduler:
                 slots += taken
                 if not job.pending:
                     self._forget(job, tenant)
+        if seed.pending:  # a tenant's own requests take turns too: a long one does not hold up the short one behind it
+            del tenants[0].jobs[seed]
+            tenants[0].jobs[seed] = None
         num_tokens = sum(slot.job.lengths[slot.index] for slot in slots)
         self.queued_tokens -= num_tokens
         return Batch(seed.model, lane, tuple(slots), num_tokens, longest * len(slots))
