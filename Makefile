@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ORACLE := .oracle
+CLIENTS := .clients
 ORACLE_PIP := $(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-header --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --quiet
@@ -38,10 +39,17 @@ check: develop  ## format, lint, types, layers
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.lint
 
+$(CLIENTS)/.ready: requirements/clients.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/clients.txt
+	@touch $@
+
+clients: $(CLIENTS)/.ready  ## create .clients: API clients that need an environment of their own
+
 docs: develop  ## write the generated reference pages
 	$(BIN)/python -m tools.settings_reference
 
-test: develop  ## every test that needs neither torch nor a network
+test: develop clients  ## every test that needs neither torch nor a network
 	$(BIN)/python -m pytest
 
 $(ORACLE)/.ready: requirements/oracle.txt requirements/serve.txt requirements/default-model.txt pyproject.toml
@@ -64,4 +72,4 @@ lock:  ## write requirements/serve.txt and dev.txt again from pyproject.toml (ne
 	$(LOCK) --output-file requirements/serve.txt
 	$(LOCK) --group dev --output-file requirements/dev.txt
 
-.PHONY: help setup serve develop check docs test oracle test-oracle golden lock
+.PHONY: help setup serve develop check clients docs test oracle test-oracle golden lock

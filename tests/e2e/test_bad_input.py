@@ -109,7 +109,4 @@ def test_body_that_grows_over_the_limit_is_refused(http: httpx2.Client) -> None:
         for _ in range(40):
             yield b" " * (1 << 20)
 
-    try:
-        assert http.post("/v1/embeddings", content=chunks()).status_code == 413
-    except httpx2.TransportError:  # the server may close before everything is sent
-        pass
+    assert http.post("/v1/embeddings", content=chunks()).status_code == 413

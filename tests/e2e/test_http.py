@@ -37,8 +37,8 @@ HEADERS = [
 ]
 
 
-def embed(http: httpx2.Client, prefix: str = "/inference/v1", **body: Any) -> httpx2.Response:
-    return http.post(f"{prefix}/embeddings", json={"model": MODEL, "input": "hello", **body})
+def embed(http: httpx2.Client, **body: Any) -> httpx2.Response:
+    return http.post("/inference/v1/embeddings", json={"model": MODEL, "input": "hello", **body})
 
 
 def error_of(response: httpx2.Response) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_generated_key_is_shown_once_and_works_after_a_restart(tmp_path: Path) -
         key = next(line.rsplit(" ", 1)[1] for line in first.lines if "API key" in line)
     assert key.startswith("eg_")
     (stored,) = tmp_path.iterdir()
-    assert stat.S_IMODE(os.stat(stored).st_mode) == 0o600
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
     assert key not in stored.read_text()
     with Server(tmp_path, key=None, self_check="false") as second:
         assert not [line for line in second.lines if "API key" in line]

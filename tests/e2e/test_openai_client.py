@@ -26,7 +26,7 @@ def test_base64_and_float_carry_the_same_vectors(client: openai.OpenAI) -> None:
     raw = client.embeddings.create(model=MODEL, input=TEXTS, encoding_format="base64")
     for one, other, third in zip(by_default.data, as_floats.data, raw.data, strict=True):
         assert one.embedding == other.embedding
-        assert isinstance(third.embedding, str)
+        assert type(third.embedding).__name__ == "str"  # which the client's own types do not foresee
     assert [item.index for item in by_default.data] == [0, 1, 2]
     assert len(by_default.data[0].embedding) == 384
     assert by_default.model == MODEL

@@ -1,0 +1,39 @@
+"""Runs in `.clients`: what fireworks-ai 0.x sends and makes of the answers, printed as JSON."""
+
+import asyncio
+import json
+import sys
+
+from fireworks.client import AsyncFireworks, Fireworks
+from fireworks.client.error import AuthenticationError, InvalidRequestError
+
+MODEL, KEY = sys.argv[1:3]
+
+
+def refused(**arguments: object) -> str:
+    try:
+        Fireworks(api_key=arguments.pop("api_key", KEY)).embeddings.create(**arguments)
+    except (AuthenticationError, InvalidRequestError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "accepted"
+
+
+async def asynchronous() -> list[float]:
+    client = AsyncFireworks(api_key=KEY)
+    answer = await client.embeddings.acreate(model=MODEL, input="hello world")
+    return answer.data[0].embedding
+
+
+answer = Fireworks(api_key=KEY).embeddings.create(model=MODEL, input=["hello world", "goodbye"])
+print(
+    json.dumps(
+        {
+            "vectors": [item.embedding for item in answer.data],
+            "usage": [answer.usage.prompt_tokens, answer.usage.total_tokens],
+            "async": asyncio.run(asynchronous()),
+            "wrong key": refused(api_key="eg_wrong", model=MODEL, input="x"),
+            "empty": refused(model=MODEL, input=""),
+            "too long": refused(model=MODEL, input="word " * 1000),
+        }
+    )
+)
