@@ -32,7 +32,6 @@ print(
             "usage": [answer.usage.prompt_tokens, answer.usage.total_tokens],
             "async": asyncio.run(asynchronous()),
             "wrong key": refused(api_key="eg_wrong", model=MODEL, input="x"),
-            "empty": refused(model=MODEL, input=""),
             "too long": refused(model=MODEL, input="word " * 1000),
         }
     )
