@@ -1,0 +1,123 @@
+"""The scheduler's promises, as properties."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embergate.engine.scheduler import (
+    ALWAYS_TOGETHER_TOKENS,
+    MIN_FILL,
+    Batch,
+    Job,
+    Lane,
+    Scheduler,
+    SchedulerLimits,
+)
+from embergate.errors import OverloadedError
+
+LIMITS = SchedulerLimits(max_batch_tokens=512, max_queued_tokens=100_000, bulk_turn=4)
+jobs_strategy = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(["t1", "t2", "t3"]),
+        st.sampled_from(list(Lane)),
+        st.lists(st.integers(0, 700), min_size=1, max_size=12),
+    ),
+    max_size=20,
+)
+
+
+def drain(scheduler: Scheduler) -> list[Batch]:
+    batches = []
+    while (batch := scheduler.next_batch()) is not None:
+        batches.append(batch)
+    return batches
+
+
+def queue(*jobs: Job, limits: SchedulerLimits = LIMITS) -> Scheduler:
+    scheduler = Scheduler(limits)
+    for job in jobs:
+        scheduler.submit(job, now=0.0)
+    return scheduler
+
+
+def job(tenant: str, *lengths: int, lane: Lane = Lane.INTERACTIVE) -> Job:
+    return Job("model", tenant, lane, lengths)
+
+
+@given(jobs_strategy, st.integers(0, 5))
+@settings(deadline=None)
+def test_every_text_runs_once_within_the_budget(
+    drafts: list[tuple[str, str, Lane, list[int]]], num_batches_first: int
+) -> None:
+    jobs = [Job(model, tenant, lane, tuple(lengths)) for model, tenant, lane, lengths in drafts]
+    scheduler = queue(*jobs[::2])
+    batches = [batch for _ in range(num_batches_first) if (batch := scheduler.next_batch())]
+    for late in jobs[1::2]:
+        scheduler.submit(late, now=1.0)
+    batches += drain(scheduler)
+    ran = [(slot.job, slot.index) for batch in batches for slot in batch.slots]
+    assert sorted(map(hash, ran)) == sorted(hash((one, index)) for one in jobs for index in range(len(one.lengths)))
+    assert scheduler.queued_tokens == 0
+    for batch in batches:
+        lengths = [slot.job.lengths[slot.index] for slot in batch.slots]
+        assert batch.padded_tokens == max(lengths) * len(lengths)
+        assert len(lengths) == 1 or batch.padded_tokens <= LIMITS.max_batch_tokens
+        assert min(lengths) >= min(int(max(lengths) * MIN_FILL), max(lengths) - ALWAYS_TOGETHER_TOKENS)
+        assert {slot.job.model for slot in batch.slots} == {batch.model}
+        assert {slot.job.lane for slot in batch.slots} == {batch.lane}
+
+
+def test_interactive_overtakes_bulk_and_bulk_still_gets_its_turn() -> None:
+    scheduler = queue(job("t1", *[500] * 9, lane=Lane.BULK), job("t2", *[500] * 9), limits=LIMITS)
+    lanes = [batch.lane for batch in drain(scheduler)]
+    assert lanes[:8] == [Lane.INTERACTIVE] * 3 + [Lane.BULK] + [Lane.INTERACTIVE] * 3 + [Lane.BULK]
+
+
+def test_one_text_waits_for_one_batch_of_a_tenant_with_a_thousand() -> None:
+    scheduler = queue(job("crowd", *[500] * 90))
+    scheduler.next_batch()
+    scheduler.submit(job("single", 20), now=1.0)
+    next_two = [scheduler.next_batch(), scheduler.next_batch()]
+    assert "single" in {slot.job.tenant for batch in next_two if batch for slot in batch.slots}
+
+
+def test_two_backlogged_tenants_are_served_alike() -> None:
+    scheduler = queue(job("t1", *[100] * 90), job("t2", *[300] * 30))
+    served = {"t1": 0, "t2": 0}
+    for _ in range(30):
+        batch = scheduler.next_batch()
+        assert batch is not None
+        for slot in batch.slots:
+            served[str(slot.job.tenant)] += slot.job.lengths[slot.index]
+        assert abs(served["t1"] - served["t2"]) <= 2 * LIMITS.max_batch_tokens
+
+
+def test_a_tenants_short_request_is_not_held_up_by_its_long_one() -> None:
+    scheduler = queue(job("t", *[500] * 20), job("t", 10))
+    lengths = [batch.slots[0].job.lengths for batch in (scheduler.next_batch(), scheduler.next_batch()) if batch]
+    assert (10,) in lengths
+
+
+def test_full_queue_refuses_and_says_how_long() -> None:
+    scheduler = queue(job("t", *[500] * 199))
+    with pytest.raises(OverloadedError) as caught:
+        scheduler.submit(job("t", 500, 500), now=0.0)
+    assert 1 <= caught.value.retry_after_s <= 60
+    scheduler.note_speed(1000, 1.0)
+    assert scheduler.drain_s() == 60.0
+
+
+def test_an_empty_queue_takes_a_job_of_any_size() -> None:
+    assert drain(queue(job("t", *[500] * 300)))
+
+
+def test_cancelled_work_leaves_no_trace() -> None:
+    staying, leaving = job("t", 100, 100), job("t", 300, 300)
+    scheduler = queue(staying, leaving)
+    scheduler.cancel(leaving)
+    scheduler.cancel(leaving)
+    assert scheduler.queued_tokens == 200
+    assert {slot.job for batch in drain(scheduler) for slot in batch.slots} == {staying}
