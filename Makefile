@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ORACLE := .oracle
 CLIENTS := .clients
+PEERS := .peers
 ORACLE_PIP := $(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-header --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --quiet
@@ -68,8 +69,16 @@ test-oracle: oracle  ## our vectors against the oracle's, on fresh random weight
 golden: oracle  ## write tests/golden/vectors again
 	HF_HUB_OFFLINE=1 $(ORACLE)/bin/python -m tests.oracle.write_golden
 
+$(PEERS)/.ready: requirements/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/peers.txt
+	@touch $@
+
+bench: setup $(PEERS)/.ready  ## Embergate beside its peers, in one run (about 15 minutes)
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/engines.py
+
 lock:  ## write requirements/serve.txt and dev.txt again from pyproject.toml (needs uv)
 	$(LOCK) --output-file requirements/serve.txt
 	$(LOCK) --group dev --output-file requirements/dev.txt
 
-.PHONY: help setup serve develop check clients docs test oracle test-oracle golden lock
+.PHONY: help setup serve develop check clients docs test oracle test-oracle golden bench lock
