@@ -236,7 +236,7 @@ NUM_LONG_ROWS = 1_200  # of which the first and last 349 lie in the first and la
 
 
 def break_off_and_change_row(place: Place, number: int) -> Place:
-    """Break off after 522 of the long rows, and change one row without a trace in the file's size, time or ends."""
+    """Break off after 528 of the long rows, and change one row without a trace in the file's size, time or ends."""
     place = replace(place, batch_rows=1_000, settings=replace(SETTINGS, truncate=True))
     place.write([f"{index:06}".ljust(LONG_ROW_BYTES - 1, "x") for index in range(NUM_LONG_ROWS)])
     before = place.input.stat()
