@@ -233,7 +233,7 @@ def main() -> None:
         figures = measure(model, folders[model](), arguments.rounds)
         report[model] = figures
         show(model, figures)
-    path = ROOT / "benchmarks" / "results" / f"engines-{datetime.now(UTC):%Y-%m-%d}.json"
+    path = ROOT / "benchmarks" / "results" / f"engines-{datetime.now(UTC):%Y-%m-%d}-{arguments.models}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(f"\nwritten to {path.relative_to(ROOT)}")
 

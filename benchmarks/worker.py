@@ -69,12 +69,20 @@ def onnx_file(folder: Path, cache: Path, *, int8: bool) -> Path:
     exact, quantized = cache / f"{folder.name}.onnx", cache / f"{folder.name}.int8.onnx"
     if not exact.exists():
         model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
-        model.config.return_dict = False
+
+        class LastHiddenState(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+                return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
         ids = torch.full((2, 16), WORD_ID)
         names = {"input_ids": {0: "b", 1: "s"}, "attention_mask": {0: "b", 1: "s"}, "states": {0: "b", 1: "s"}}
         inputs = (ids, torch.ones_like(ids))
         torch.onnx.export(
-            model, inputs, exact, input_names=["input_ids", "attention_mask"], output_names=["states", "pooled"],
+            LastHiddenState(), inputs, exact, input_names=["input_ids", "attention_mask"], output_names=["states"],
             dynamo=False, opset_version=17, dynamic_axes=names,
         )  # fmt: skip
     if int8 and not quantized.exists():
