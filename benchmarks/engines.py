@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -33,10 +34,13 @@ ENGINES = {
     "onnxruntime:int8": THEIRS,
     "ctranslate2:float32": THEIRS,
     "ctranslate2:int8": THEIRS,
+    "tract:f32": THEIRS,
 }
-MIXED = [int(length) for length in np.random.default_rng(0).integers(8, 257, 64)]
+SCRIPTS = {"tract:f32": "peers/tract_worker.py"}
+MIXED = [int(length) for length in np.random.default_rng(0).permutation(np.linspace(8, 512, 24))]
+UNIFORM = [sum(MIXED) // len(MIXED)] * len(MIXED)
 WORKLOADS = {
-    "minilm": {"32x128": [128] * 32, "16x256": [256] * 16, "mixed 8-256": MIXED, "query": [16]},
+    "minilm": {"32x128": [128] * 32, "8x512": [512] * 8, "mixed": MIXED, "uniform": UNIFORM, "query": [16]},
     "bert-base": {"8x128": [128] * 8, "query": [16]},
 }
 
@@ -45,6 +49,15 @@ def minilm_folder() -> Path:
     from embergate.engine.loading.sources import locate
 
     return locate("sentence-transformers/all-MiniLM-L6-v2").folder
+
+
+def long_minilm_folder() -> Path:
+    """MiniLM with all its 512 positions in use: as published, sentence-transformers cuts texts at 256 tokens."""
+    source, folder = minilm_folder(), CACHE / "minilm"
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    settings = json.loads((folder / "sentence_bert_config.json").read_text()) | {"max_seq_length": 512}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(settings))
+    return folder
 
 
 def bert_base_folder() -> Path:
@@ -100,7 +113,8 @@ class Worker:
     """One engine's process."""
 
     def __init__(self, engine: str, folder: Path) -> None:
-        command = [str(ENGINES[engine]), str(ROOT / "benchmarks" / "worker.py"), engine, str(folder), str(CACHE)]
+        script = ROOT / "benchmarks" / SCRIPTS.get(engine, "worker.py")
+        command = [str(ENGINES[engine]), str(script), engine, str(folder), str(CACHE)]
         started = time.perf_counter()
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -144,6 +158,14 @@ def gemm_gflops() -> float:
     return 2 * 1024 * 768 * 3072 / best / 1e9
 
 
+def gflop(folder: Path, lengths: list[int]) -> float:
+    """The matrix products of a BERT forward pass over texts of these lengths, attention included, without padding."""
+    config = json.loads((folder / "config.json").read_text())
+    hidden, inner, layers = (config[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    token = 2 * (4 * hidden * hidden + 2 * hidden * inner)
+    return layers * sum(length * token + 4 * length * length * hidden for length in lengths) / 1e9
+
+
 def measure(model: str, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
     workers, failed = {}, {}
     for engine in ENGINES:
@@ -165,6 +187,7 @@ def measure(model: str, folder: Path, rounds: int) -> dict[str, dict[str, float]
                     times[engine].append(answer["seconds"])
         for engine, seconds in times.items():
             figures[engine][workload] = sum(lengths) / statistics.median(seconds)
+            figures[engine][f"{workload} GFLOP/s"] = gflop(folder, lengths) / statistics.median(seconds)
     reference = None
     for engine in sorted(workers, key=lambda engine: engine != REFERENCE):
         path = CACHE / "vectors.npy"
@@ -177,9 +200,11 @@ def measure(model: str, folder: Path, rounds: int) -> dict[str, dict[str, float]
     return figures | {engine: {"failed": why} for engine, why in failed.items()}  # type: ignore[dict-item]
 
 
-def show(model: str, figures: dict[str, dict[str, float]]) -> None:
+def show(model: str, figures: dict[str, dict[str, float]], ceiling: float) -> None:
     names = list(WORKLOADS[model])
-    print(f"\n{model}: tokens/s (ratio to {REFERENCE}); query in ms; peak memory; start to first vector")
+    print(
+        f"\n{model}: tokens/s (ratio to {REFERENCE}, share of the f32 GEMM rate); query in ms; peak memory; first vector"
+    )
     for engine, row in figures.items():
         if "failed" in row:
             print(f"  {engine:<32} {row['failed']}")
@@ -188,7 +213,10 @@ def show(model: str, figures: dict[str, dict[str, float]]) -> None:
         for name in names:
             ratio = row[name] / figures[REFERENCE][name]
             value = f"{16_000 / row[name]:.1f} ms" if name == "query" else f"{row[name]:.0f}"
-            cells.append(f"{name} {value:>8} ({ratio:4.2f}x)")
+            share = row[f"{name} GFLOP/s"] / ceiling
+            cells.append(f"{name} {value:>8} ({ratio:4.2f}x, {share:3.0%})")
+        if "mixed" in row:
+            cells.append(f"mixed/uniform {row['mixed'] / row['uniform']:.0%}")
         print(
             f"  {engine:<32} {'  '.join(cells)}  cos {row['min_cosine']:.5f}  {row['peak_mb']:.0f} MB  "
             f"{row['first_vector_s']:.1f} s"
@@ -218,7 +246,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", default="minilm,bert-base")
+    parser.add_argument("--quick", action="store_true", help="one round and no long texts; under three minutes")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds = 1
+        for name in ("8x512", "mixed", "uniform"):
+            del WORKLOADS["minilm"][name]
     CACHE.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
     report: dict[str, object] = {"machine": machine(), "commit": commit, "python": sys.version.split()[0]}
@@ -228,12 +261,13 @@ def main() -> None:
     print(
         f"machine {report['machine']}, installed {report['installed_mb']} MB, f32 GEMM {report['gemm_f32_gflops']} GFLOP/s"
     )
-    folders = {"minilm": minilm_folder, "bert-base": bert_base_folder}
+    folders = {"minilm": long_minilm_folder, "bert-base": bert_base_folder}
     for model in arguments.models.split(","):
         figures = measure(model, folders[model](), arguments.rounds)
         report[model] = figures
-        show(model, figures)
-    path = ROOT / "benchmarks" / "results" / f"engines-{datetime.now(UTC):%Y-%m-%d}-{arguments.models}.json"
+        show(model, figures, float(report["gemm_f32_gflops"]))  # type: ignore[arg-type]
+    kind = "engines-quick" if arguments.quick else "engines"
+    path = ROOT / "benchmarks" / "results" / f"{kind}-{datetime.now(UTC):%Y-%m-%d}-{arguments.models}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(f"\nwritten to {path.relative_to(ROOT)}")
 
