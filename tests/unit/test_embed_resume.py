@@ -1,12 +1,13 @@
 """Breaking a run off anywhere and starting it again gives the bytes of a run without interruption.
 
-Run as a program, this module kills itself at one file operation after the other; see the last test.
+Run as a program, this module ends itself at one file operation after the other; see the last test.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -389,19 +390,31 @@ def test_an_output_that_came_up_meanwhile_is_not_replaced(place: Place) -> None:
     assert place.output.read_bytes() == b"precious"
 
 
-# --- death at every file operation
+# --- ends at every file operation
 
 
-def die_at_operation(place: Place, number: int) -> bool:
-    """Embed in a child process that dies, without any clean-up, at its n-th file operation; tell whether it died."""
+def rows_on_disk(place: Place) -> int:
+    state = place.partial / "state.json"
+    return int(json.loads(state.read_text())["finished"]["num_rows"]) if state.exists() else 0
+
+
+def end_at_operation(place: Place, number: int, *, interrupted: bool) -> bool:
+    """Embed in a child process that ends at its n-th file operation; tell whether it got there.
+
+    It ends as by kill -9, without any clean-up, or `interrupted` as by Ctrl-C, and then must keep what was finished.
+    """
     child = os.fork()
     if child == 0:
         count = 0
+        num_finished_then = 0
 
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
-            nonlocal count
+            nonlocal count, num_finished_then
             if event in {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}:
                 count += 1
+                if count == number and interrupted:
+                    num_finished_then = rows_on_disk(place)
+                    raise KeyboardInterrupt
                 if count == number:
                     os._exit(9)
 
@@ -410,33 +423,36 @@ def die_at_operation(place: Place, number: int) -> bool:
         try:
             place.embed()
             status = 0
+        except KeyboardInterrupt:
+            status = 9 if rows_on_disk(place) == num_finished_then or place.output.exists() else 2
         finally:
             os._exit(status)
     return {0: False, 9: True}[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
 
 
-def die_everywhere(place: Place) -> int:
-    """For every n: die at the n-th file operation, start again, compare. Return how many there are."""
+def end_everywhere(place: Place) -> int:
+    """For every n: end at the n-th file operation, start again, compare. Return how many there are."""
     expected = bytes_without_interruption(place)
     number = 0
-    died = True
-    while died:
+    ended = True
+    while ended:
         number += 1
-        died = die_at_operation(place, number)
-        if place.output.exists() and not (place.partial / "state.json").exists():
-            with contextlib.suppress(StaleRunError):  # it died when everything was done
+        for interrupted in (False, True):
+            ended = end_at_operation(place, number, interrupted=interrupted)
+            if place.output.exists() and not (place.partial / "state.json").exists():
+                with contextlib.suppress(StaleRunError):  # everything was done
+                    place.embed()
+            else:
                 place.embed()
-        else:
-            place.embed()
-        assert place.output.read_bytes() == expected, f"death at operation {number}"
-        assert not place.partial.exists(), f"death at operation {number}"
-        place.output.unlink()
+            assert place.output.read_bytes() == expected, f"at operation {number}"
+            assert not place.partial.exists(), f"at operation {number}"
+            place.output.unlink()
     return number
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_death_at_any_file_operation_loses_nothing(tmp_path: Path, output_format: OutputFormat) -> None:
+def test_an_end_at_any_file_operation_loses_nothing(tmp_path: Path, output_format: OutputFormat) -> None:
     program = [sys.executable, "-W", "ignore::DeprecationWarning", __file__, str(tmp_path), output_format.value]
     done = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -444,4 +460,4 @@ def test_death_at_any_file_operation_loses_nothing(tmp_path: Path, output_format
 
 
 if __name__ == "__main__":
-    sys.stdout.write(str(die_everywhere(Place(Path(sys.argv[1]), OutputFormat(sys.argv[2])).write(TEXTS[:5]))))
+    sys.stdout.write(str(end_everywhere(Place(Path(sys.argv[1]), OutputFormat(sys.argv[2])).write(TEXTS[:5]))))

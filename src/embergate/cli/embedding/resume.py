@@ -69,8 +69,11 @@ class PartialOutput:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let go of it: what is finished stays for the next run, and if nothing is, no folder stays."""
-        if self._state is not None and not self.finished.num_rows and not self.is_complete:
-            self._remove_files()
+        if self._state is not None:
+            # NOTE: Ctrl-C may come between replacing the state on the disk and remembering it; the disk is right.
+            self._state = _read_state(self.folder / STATE_FILE_NAME)
+            if not self.finished.num_rows and not self.is_complete:
+                self._remove_files()
         self._remove_if_empty()
         if self._lock is not None:
             os.close(self._lock)
