@@ -20,7 +20,7 @@ from embergate.engine.loading.spec import Precision
 from embergate.engine.registry import Registry, ServedModel, resource_of
 from embergate.engine.scheduler import Batch, SchedulerLimits
 from embergate.engine.self_check import check_model
-from embergate.errors import EmbergateError
+from embergate.errors import EmbergateError, ModelError
 from embergate.inference import embeddings, health, models
 from embergate.inference.deps import Deps, InferenceLimits
 from embergate.inference.schemas import EmbeddingRequest
@@ -44,6 +44,7 @@ def create_app(deps: Deps, lifespan: Lifespan | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # a redirect would answer without our body, and before the key is checked
     )
     app.state.deps = deps
     # The last added runs first: a request gets its id, then its body is bounded.
@@ -144,5 +145,8 @@ async def _load_all(deps: Deps, settings: Settings, on_failure: Callable[[Emberg
             )
     except EmbergateError as error:
         on_failure(error)
+    except Exception as error:
+        log.exception("model_load_failed", model=reference)
+        on_failure(ModelError(f"{reference} cannot be loaded: {type(error).__name__}: {error}"))
     else:
         deps.is_ready = True

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import os
 import sys
 
-from fireworks.client import AsyncFireworks, Fireworks
+from fireworks.client import AsyncFireworks, Fireworks, Model
 from fireworks.client.error import AuthenticationError, InvalidRequestError
 
 MODEL, KEY = sys.argv[1:3]
@@ -24,6 +25,11 @@ async def asynchronous() -> list[float]:
     return answer.data[0].embedding
 
 
+def models() -> list[str] | None:
+    # In strict mode this client refuses every key that it does not know, also Fireworks' own newer ones.
+    return [model.id for model in Model.list().data] if os.environ["FIREWORKS_API_STRICT"] == "0" else None
+
+
 answer = Fireworks(api_key=KEY).embeddings.create(model=MODEL, input=["hello world", "goodbye"])
 print(
     json.dumps(
@@ -31,7 +37,10 @@ print(
             "vectors": [item.embedding for item in answer.data],
             "usage": [answer.usage.prompt_tokens, answer.usage.total_tokens],
             "async": asyncio.run(asynchronous()),
+            "token ids": Fireworks(api_key=KEY).embeddings.create(model=MODEL, input=[7592, 2088]).data[0].embedding,
+            "models": models(),
             "wrong key": refused(api_key="eg_wrong", model=MODEL, input="x"),
+            "unknown model": refused(model="no/such-model", input="x"),
             "too long": refused(model=MODEL, input="word " * 1000),
         }
     )

@@ -6,6 +6,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,25 @@ import httpx2
 KEY: Final = "eg_test-key-of-the-end-to-end-tests"
 MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 DEADLINE_S: Final = 60.0
+
+
+def head_of(num_bytes: int, *lines: str) -> bytes:
+    """Return the head of an embeddings request as it goes over the wire."""
+    announced = f"Content-Length: {num_bytes}"
+    return "\r\n".join(
+        ["POST /v1/embeddings HTTP/1.1", "Host: x", f"X-Api-Key: {KEY}", announced, *lines, "", ""]
+    ).encode()
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Read until the server hangs up."""
+    received = b""
+    try:
+        while chunk := connection.recv(1 << 16):
+            received += chunk
+    except ConnectionResetError:  # it hung up without reading everything we sent
+        pass
+    return received
 
 
 class Server:
@@ -78,6 +98,17 @@ class Server:
             base_url=self.base, headers={"authorization": f"Bearer {self.key}", **headers}, timeout=DEADLINE_S
         )
 
+    def connect(self) -> socket.socket:
+        """Open a bare connection."""
+        host, port = self.base.removeprefix("http://").split(":")
+        return socket.create_connection((host, int(port)), timeout=DEADLINE_S)
+
+    def wait_until_busy(self, num_requests: int = 1) -> None:
+        """Wait until so many requests are queued or running."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self.metric("embergate_requests_in_flight") < num_requests:
+            assert time.monotonic() < deadline, self.lines
+
     def stop(self) -> int:
         """Send SIGTERM and return the exit code."""
         if self.process.poll() is None:
@@ -87,8 +118,7 @@ class Server:
         return code
 
     def metric(self, name: str) -> float:
-        """Return a metric without labels."""
+        """Return a metric, its labels written as the page writes them; 0 where it was never counted."""
         text = httpx2.get(f"{self.base}/metrics").text
-        match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-        assert match is not None, text
-        return float(match.group(1))
+        match = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(match.group(1)) if match else 0.0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import socket
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx2
 import pytest
 
-from tests.e2e.server import KEY, MODEL, Server
+from tests.e2e.server import MODEL, Server, head_of, read_all
 
 BAD_INPUTS = {
     "missing": ("", "input is required"),
@@ -32,6 +33,8 @@ BAD_INPUTS = {
     "2049 inputs": ('"input": [' + ",".join(['"a"'] * 2049) + "]", "at most 2048"),
     "100,000 characters": ('"input": "' + "word " * 20_000 + '"', "limit is 256"),
     "too many ids": ('"input": [' + ",".join(["7592"] * 300) + "]", "302 tokens"),
+    "an id that is a truth value": ('"input": [1, true]', "input[1] is a boolean"),
+    "null in a list": ('"input": ["a", null]', "input[1] is null"),
     "lone surrogate": ('"input": "a \\ud800 b"', ""),
 }
 
@@ -97,11 +100,11 @@ def test_ten_megabytes_are_read_and_judged(http: httpx2.Client) -> None:
 
 
 def test_announced_body_over_the_limit_is_refused_unread(server: Server) -> None:
-    host, port = server.base.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as raw:
-        head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 99999999999\r\n\r\n"
-        raw.sendall(head.encode())
-        assert b" 413 " in raw.recv(4096)
+    with server.connect() as connection:
+        connection.sendall(head_of(99_999_999_999))
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"PAYLOAD_TOO_LARGE" in answer
 
 
 def test_body_that_grows_over_the_limit_is_refused(http: httpx2.Client) -> None:
@@ -109,4 +112,68 @@ def test_body_that_grows_over_the_limit_is_refused(http: httpx2.Client) -> None:
         for _ in range(40):
             yield b" " * (1 << 20)
 
-    assert http.post("/v1/embeddings", content=chunks()).status_code == 413
+    answer = http.post("/v1/embeddings", content=chunks())
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "PAYLOAD_TOO_LARGE"
+
+
+# What each optional field must be, and everything of another type.
+WRONG_TYPES: dict[str, list[object]] = {
+    "encoding_format": ["hex", "Float", 1, ["float"]],
+    "dimensions": [0, -1, 1.5, "384", True, [384]],
+    "normalize": [1, "true", []],
+    "input_type": ["passage", 1],
+    "user": [1, ["u"], "u" * 513],
+    "perf_metrics_in_response": [1, "yes"],
+    "prompt_cache_key": [1, {}],
+    "prompt_cache_isolation_key": [1, {}],
+    "raw_output": [0, "no"],
+    "fanout_size": ["2", 1.5],
+    "stream": [True, "false"],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in WRONG_TYPES.items() for value in values]
+)
+def test_optional_field_of_a_wrong_type_is_named(http: httpx2.Client, field: str, value: object) -> None:
+    answer = http.post("/v1/embeddings", json={"model": MODEL, "input": "x", field: value})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == field
+    assert answer.json()["error"]["message"].startswith(field)
+
+
+BAD_HEADS = {
+    "not HTTP": b"hello\r\n\r\n",
+    "two lengths": head_of(2, "Content-Length: 3"),
+    "negative length": head_of(-1),
+    "length of 5000 digits": head_of(0, "Content-Length: " + "9" * 5000),
+    "path that is not ASCII": b"GET /v1/models/\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+    "path of a megabyte": b"GET /" + b"a" * (1 << 20),
+    "header of a megabyte": head_of(0, "X-Long: " + "a" * (1 << 20)),
+    "headers without end": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-More: a\r\n" * 100_000,
+}
+
+
+@pytest.mark.parametrize("head", BAD_HEADS.values(), ids=BAD_HEADS.keys())
+def test_bad_head_is_refused_in_our_words(server: Server, head: bytes) -> None:
+    with server.connect() as connection:
+        with suppress(ConnectionError):  # it hangs up as soon as it has seen enough
+            connection.sendall(head)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "INVALID_REQUEST"
+
+
+def test_repeated_and_long_headers_are_harmless(server: Server) -> None:
+    body = json.dumps({"model": MODEL, "input": "x"}).encode()
+    lines = [
+        "Connection: close",
+        "Content-Type: a/b",
+        "Content-Type: c/d",
+        "X-Api-Key: another",
+        "X-Long: " + "a" * 30_000,
+    ]
+    with server.connect() as connection:
+        connection.sendall(head_of(len(body), *lines) + body)
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
 
-from tests.e2e.server import KEY, MODEL, Server
+from tests.e2e.server import KEY, MODEL, Server, head_of, read_all
 
 RESOURCE = "accounts/fireworks/models/all-minilm-l6-v2"
 DEPLOYMENT = "accounts/fireworks/deployments/all-minilm-l6-v2"
@@ -59,7 +61,16 @@ def test_every_form_of_a_models_name_resolves(http: httpx2.Client, name: str) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["SENTENCE-TRANSFORMERS/all-minilm-l6-v2", f"{MODEL}@0000000", f"{MODEL}#other", "#", "@"]
+    "name",
+    [
+        "SENTENCE-TRANSFORMERS/all-minilm-l6-v2",
+        f"{MODEL}@0000000",
+        f"{MODEL}@",
+        f"{MODEL}#other",
+        f"{MODEL}#",
+        "#",
+        "@",
+    ],
 )
 def test_other_names_are_not_found(http: httpx2.Client, name: str) -> None:
     answer = embed(http, model=name)
@@ -67,15 +78,25 @@ def test_other_names_are_not_found(http: httpx2.Client, name: str) -> None:
     assert error_of(answer)["code"] == "NOT_FOUND"
 
 
-@pytest.mark.parametrize("name", NAMES[:4])
+@pytest.mark.parametrize("name", NAMES)
 def test_model_is_described_with_slashes_or_escaped(http: httpx2.Client, name: str) -> None:
-    for spelled in (name, name.replace("/", "%2F")):
-        assert http.get(f"/v1/models/{spelled}").json()["id"] == RESOURCE
+    for spelled in (name.replace("#", "%23"), quote(name, safe="")):
+        for prefix in ("/inference/v1", "/v1"):
+            assert http.get(f"{prefix}/models/{spelled}").json()["id"] == RESOURCE
+
+
+def test_both_prefixes_give_the_same_answer(http: httpx2.Client) -> None:
+    assert http.post("/v1/embeddings", json={"model": MODEL, "input": "hello"}).json() == embed(http).json()
+    assert http.get("/v1/models").json() == http.get("/inference/v1/models").json()
 
 
 def test_key_may_come_in_either_header(server: Server) -> None:
     for headers in ({"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}):
         assert httpx2.get(f"{server.base}/v1/models", headers=headers).status_code == 200
+    # With both, the bearer token counts.
+    for bearer, expected in ((KEY, 200), ("wrong", 401)):
+        both = {"authorization": f"Bearer {bearer}", "x-api-key": KEY if bearer == "wrong" else "wrong"}
+        assert httpx2.get(f"{server.base}/v1/models", headers=both).status_code == expected
 
 
 @pytest.mark.parametrize(
@@ -157,6 +178,25 @@ def test_unknown_paths_and_methods_have_our_bodies(http: httpx2.Client) -> None:
     wrong = http.put("/v1/embeddings")
     assert (wrong.status_code, error_of(wrong)["code"]) == (405, "METHOD_NOT_ALLOWED")
     assert "POST" in wrong.headers["allow"]
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings/", "/inference/v1/embeddings/", "//v1/embeddings", "/v1"])
+def test_path_that_is_nearly_right_is_not_found_and_not_redirected(http: httpx2.Client, path: str) -> None:
+    answer = http.post(path, json={"model": MODEL, "input": "x"})
+    assert (answer.status_code, error_of(answer)["code"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("offer", ["h2c", "websocket"])
+def test_offer_to_upgrade_is_declined_and_the_body_is_read(server: Server, offer: str) -> None:
+    """Java's own client offers h2c with every request."""
+    body = json.dumps({"model": MODEL, "input": "x"}).encode()
+    head = head_of(len(body), "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {offer}", "HTTP2-Settings: AAMAAABk")
+    with server.connect() as connection:
+        connection.sendall(head)  # that client sends the body in packets of its own
+        connection.sendall(body)
+        # A second request on the same connection, which asks for its end.
+        connection.sendall(head_of(len(body), "Connection: close") + body)
+        assert read_all(connection).count(b"HTTP/1.1 200 ") == 2
 
 
 def test_health_and_metrics_need_no_key(server: Server, http: httpx2.Client) -> None:

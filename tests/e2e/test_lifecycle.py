@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import signal
 import stat
 import subprocess
 import sys
@@ -15,47 +15,83 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.e2e.server import DEADLINE_S, KEY, MODEL, Server
+from tests.e2e.server import DEADLINE_S, MODEL, Server, head_of, read_all
 
 LONG_TEXT = "many words about rivers " * 50
 BIG_BODY = {"model": MODEL, "input": [LONG_TEXT] * 256, "encoding_format": "base64"}
 
 
 def test_client_that_leaves_frees_its_place(server: Server) -> None:
-    host, port = server.base.removeprefix("http://").split(":")
+    left = 'embergate_requests_total{route="/embeddings",status="499"}'
+    num_left = server.metric(left)
     body = json.dumps(BIG_BODY).encode()
-    head = (
-        f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    )
-    with socket.create_connection((host, int(port))) as raw:
-        raw.sendall(head + body)
-        deadline = time.monotonic() + DEADLINE_S
-        while server.metric("embergate_requests_in_flight") == 0:
-            assert time.monotonic() < deadline
+    with server.connect() as connection:
+        connection.sendall(head_of(len(body)) + body)
+        server.wait_until_busy()
+    with server.connect() as connection:  # this one leaves before its body is there
+        connection.sendall(head_of(len(body)) + body[:10])
     # 50,000 tokens were asked for; with the client gone, they are not run.
+    deadline = time.monotonic() + DEADLINE_S
     while server.metric("embergate_requests_in_flight") or server.metric("embergate_queued_tokens"):
+        assert time.monotonic() < deadline
+    while server.metric(left) < num_left + 2:
         assert time.monotonic() < deadline
     with server.client() as http:
         assert http.post("/v1/embeddings", json={"model": MODEL, "input": "x"}).status_code == 200
+    assert not [line for line in server.lines if "request_failed" in line]
 
 
-def test_sigterm_lets_requests_in_flight_finish(tmp_path: Path) -> None:
+def accepts(server: Server) -> bool:
+    try:
+        server.connect().close()
+    except ConnectionError:
+        return False
+    return True
+
+
+def test_sigterm_lets_requests_in_flight_finish_and_accepts_no_others(tmp_path: Path) -> None:
     with Server(tmp_path, self_check="false") as server, ThreadPoolExecutor(4) as pool:
         server.ready()
-        body = {**BIG_BODY, "input": [LONG_TEXT] * 16}
 
         def ask() -> httpx2.Response:
             with server.client() as http:
-                return http.post("/v1/embeddings", json=body)
+                return http.post("/v1/embeddings", json={**BIG_BODY, "input": [LONG_TEXT] * 16})
 
         answers = [pool.submit(ask) for _ in range(4)]
+        server.wait_until_busy(4)
+        server.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + DEADLINE_S
-        while server.metric("embergate_requests_in_flight") < 4:
+        while accepts(server):
             assert time.monotonic() < deadline
-        assert server.stop() == 0
         for answer in answers:
             assert answer.result().status_code == 200
             assert len(answer.result().json()["data"]) == 16
+        assert server.process.wait(DEADLINE_S) == 0
+
+
+def test_request_that_outlives_the_grace_is_told_so(tmp_path: Path) -> None:
+    with Server(tmp_path, self_check="false", shutdown_grace_s="0") as server, ThreadPoolExecutor(1) as pool:
+        server.ready()
+
+        def ask() -> httpx2.Response:
+            with server.client() as http:
+                return http.post("/v1/embeddings", json={**BIG_BODY, "input": [LONG_TEXT] * 1024})
+
+        answer = pool.submit(ask)
+        with server.connect() as slow:  # its body never comes
+            slow.sendall(head_of(100))
+            server.wait_until_busy()
+            assert server.stop() == 0
+            assert b"SHUTTING_DOWN" in read_all(slow)
+        assert answer.result().status_code == 503
+        assert answer.result().json()["error"]["code"] == "SHUTTING_DOWN"
+    assert "Traceback" not in "\n".join(server.lines)
+
+
+def test_sigint_ends_the_process(tmp_path: Path) -> None:
+    with Server(tmp_path, self_check="false") as server:
+        server.ready().process.send_signal(signal.SIGINT)
+        assert server.process.wait(DEADLINE_S) == 0
 
 
 def test_sigterm_while_loading_ends_the_process(tmp_path: Path) -> None:
@@ -97,51 +133,70 @@ BAD_SETTINGS = {
     "a port that is no number": ({"EMBERGATE_PORT": "abc"}, "EMBERGATE_PORT"),
     "a misspelt name": ({"EMBERGATE_PROT": "1"}, "did you mean EMBERGATE_PORT?"),
     "a short key": ({"EMBERGATE_BOOTSTRAP_API_KEY": "short"}, "at least 16 characters"),
+    "an empty key": ({"EMBERGATE_BOOTSTRAP_API_KEY": ""}, "at least 16 characters"),
     "a precision that is none": ({"EMBERGATE_PRECISION": "f16"}, "EMBERGATE_PRECISION"),
+    "two at once": ({"EMBERGATE_PRECISION": "f16", "EMBERGATE_MAX_INPUTS": "0"}, "EMBERGATE_MAX_INPUTS"),
+    "a host that is not ours": ({"EMBERGATE_HOST": "192.0.2.1"}, "EMBERGATE_HOST"),
     "a file that is not there": ({"EMBERGATE_CONFIG": "/nowhere/embergate.toml"}, "/nowhere/embergate.toml"),
     "a model that is none": ({"EMBERGATE_MODELS": "no-such-model"}, "neither a folder"),
+    "a model that cannot be": ({"EMBERGATE_MODELS": "my org/my model"}, "neither a folder"),
     "a model that is not here": ({"EMBERGATE_MODELS": "BAAI/bge-m3"}, "models pull"),
+    "a model given twice": ({"EMBERGATE_MODELS": f"{MODEL},{MODEL}", "EMBERGATE_SELF_CHECK": "false"}, "answer to"),
+    "no model": ({"EMBERGATE_MODELS": " , "}, "EMBERGATE_MODELS"),
     "a data directory that is a file": ({"EMBERGATE_DATA_DIR": "/dev/null"}, "EMBERGATE_DATA_DIR"),
+}
+BAD_FILES = {
+    "an unknown setting": ("prot = 1\n", "EMBERGATE_PROT"),
+    "a wrong value": ('precision = "f16"\n', "EMBERGATE_PRECISION"),
+    "no TOML": ("port: 8000\n", "EMBERGATE_CONFIG"),
 }
 
 
-@pytest.mark.parametrize(("settings", "said"), BAD_SETTINGS.values(), ids=BAD_SETTINGS.keys())
-def test_bad_setting_stops_the_start_with_one_line(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+def start_in_vain(data_dir: Path, settings: dict[str, str]) -> str:
+    """Start a server that cannot start; return the one line that says why."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EMBERGATE_")}
-    environment |= {"EMBERGATE_DATA_DIR": str(tmp_path), "HF_HUB_OFFLINE": "1", **settings}
+    environment |= {"EMBERGATE_DATA_DIR": str(data_dir), "HF_HUB_OFFLINE": "1", **settings}
     arguments = [] if "EMBERGATE_PORT" in settings else ["--port", "0"]
     command = [sys.executable, "-m", "embergate.cli.main", "serve", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
     assert done.returncode == 1
-    assert said in done.stderr
     assert "Traceback" not in done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("embergate: ")]
+    assert done.stderr.endswith(f"{said}\n")
+    return said
 
 
-def test_unknown_key_of_the_settings_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("settings", "expected"), BAD_SETTINGS.values(), ids=BAD_SETTINGS.keys())
+def test_bad_setting_stops_the_start_with_one_line(tmp_path: Path, settings: dict[str, str], expected: str) -> None:
+    assert expected in start_in_vain(tmp_path, settings)
+
+
+@pytest.mark.parametrize(("content", "expected"), BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_bad_settings_file_stops_the_start_with_one_line(tmp_path: Path, content: str, expected: str) -> None:
     file = tmp_path / "embergate.toml"
-    file.write_text("prot = 1\n")
-    environment = {**os.environ, "EMBERGATE_CONFIG": str(file)}
-    command = [sys.executable, "-m", "embergate.cli.main", "serve"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
-    assert done.returncode == 1
-    assert "EMBERGATE_PROT" in done.stderr
+    file.write_text(content)
+    assert expected in start_in_vain(tmp_path, {"EMBERGATE_CONFIG": str(file)})
 
 
-def test_taken_port_ends_the_start(server: Server, tmp_path: Path) -> None:
-    taken = server.base.rsplit(":", 1)[1]
-    other = Server(tmp_path, port=taken)
-    assert other.process.wait(DEADLINE_S) != 0
-    other.stop()
-    assert "address already in use" in "\n".join(other.lines)
+def test_damaged_key_file_is_named_with_its_mend(tmp_path: Path) -> None:
+    (tmp_path / "bootstrap-key.sha256").write_text("not a digest")
+    said = start_in_vain(tmp_path, {})
+    assert str(tmp_path / "bootstrap-key.sha256") in said
+    assert "delete it" in said
+
+
+def test_taken_port_stops_the_start_and_makes_no_key(server: Server, tmp_path: Path) -> None:
+    said = start_in_vain(tmp_path, {"EMBERGATE_PORT": server.base.rsplit(":", 1)[1]})
+    assert "EMBERGATE_PORT" in said
+    assert "Address already in use" in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_requests_run_side_by_side(server: Server) -> None:
     """A short request that comes after a long one is answered first."""
     with ThreadPoolExecutor(1) as pool, server.client() as http, server.client() as other:
-        long = pool.submit(http.post, "/v1/embeddings", json=BIG_BODY)
-        deadline = time.monotonic() + DEADLINE_S
-        while server.metric("embergate_requests_in_flight") == 0:
-            assert time.monotonic() < deadline
+        long = pool.submit(http.post, "/v1/embeddings", json={**BIG_BODY, "input": [LONG_TEXT] * 128})
+        server.wait_until_busy()
         assert other.post("/v1/embeddings", json={"model": MODEL, "input": "short"}).status_code == 200
         assert not long.done()
-        assert len(long.result().json()["data"]) == 256
+        assert len(long.result().json()["data"]) == 128

@@ -1,25 +1,42 @@
-"""The app in process: what it answers while loading, when it is too slow, and when a handler breaks."""
+"""The app in process: who gets in, what it answers while loading, when it is too slow, and when something breaks."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import RouteContext, iter_route_contexts
 
-from embergate.app import create_app
+from embergate.app import create_app, serving_lifespan
 from embergate.clock import now
+from embergate.engine.backends.fake import FakeBackend
+from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
 from embergate.engine.loaded_model import LoadedModel
-from embergate.engine.loading.spec import Precision
+from embergate.engine.loading.loader import find_model
 from embergate.engine.registry import Registry, ServedModel
+from embergate.engine.tokenization import TextTokenizer
+from embergate.errors import EmbergateError
 from embergate.inference.deps import Deps, InferenceLimits
-from embergate.web.caller import SingleKeyAuthenticator, digest_of
+from embergate.settings import Settings
+from embergate.web.caller import SingleKeyAuthenticator, digest_of, public, require_caller
 
 KEY = "eg_key-of-the-integration-tests"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 BODY = {"model": MODEL, "input": "hello"}
+BAD_KEYS: list[dict[str, str]] = [
+    {},
+    {"authorization": "Bearer eg_key-of-somebody-else"},
+    {"authorization": f"Basic {KEY}"},
+    {"authorization": "Bearer "},
+    {"x-api-key": KEY[:-1]},
+    {"x-api-key": "a" * 5000},
+]
 
 
 @pytest.fixture
@@ -31,17 +48,69 @@ async def deps() -> AsyncIterator[Deps]:
     engine.close()
 
 
-def client_of(app: FastAPI) -> httpx2.AsyncClient:
+@pytest.fixture
+def backend(deps: Deps) -> Iterator[FakeBackend]:
+    """A network whose gate holds batches back, behind MiniLM's own tokenizer; `deps` serves it."""
+    found = find_model(MODEL)
+    fake = FakeBackend(found.spec.hidden_size)
+    model = LoadedModel(found, TextTokenizer(found.spec), fake, ComputeOptions())
+    deps.registry.add(ServedModel("fireworks", "all-minilm-l6-v2", model, now()))
+    deps.is_ready = True
+    yield fake
+    fake.gate.set()
+
+
+def client_of(app: FastAPI, **headers: str) -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(app=app)
-    return httpx2.AsyncClient(transport=transport, base_url="http://test", headers={"authorization": f"Bearer {KEY}"})
+    headers = headers or {"authorization": f"Bearer {KEY}"}
+    return httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110 - a thread sets no event of this loop
+            await asyncio.sleep(0.001)
+
+
+def guards_of(dependant: Dependant) -> set[Callable[..., Any]]:
+    """Return which of the two guards a route depends on, however deep."""
+    found = {guard for guard in (public, require_caller) if dependant.call is guard}
+    return found.union(*(guards_of(inner) for inner in dependant.dependencies))
+
+
+def routes_with(app: FastAPI, guard: Callable[..., Any]) -> list[RouteContext]:
+    return [route for route in iter_route_contexts(app.routes) if guard in guards_of(route.dependant)]
+
+
+async def test_every_route_declares_who_may_call_it(deps: Deps) -> None:
+    app = create_app(deps)
+    for route in iter_route_contexts(app.routes):
+        assert len(guards_of(route.dependant)) == 1, route.path
+    assert {route.path for route in routes_with(app, public)} == {"/health/live", "/health/ready", "/metrics"}
+
+
+@pytest.mark.parametrize("headers", BAD_KEYS)
+async def test_every_guarded_route_refuses_a_caller_without_a_valid_key(deps: Deps, headers: dict[str, str]) -> None:
+    app = create_app(deps)
+    guarded = routes_with(app, require_caller)
+    assert len(guarded) == 6
+    async with client_of(app, accept="*/*", **headers) as client:
+        for route in guarded:
+            for method in route.methods or ():
+                answer = await client.request(method, f"{route.path}", json=BODY, params={"api_key": KEY})
+                assert answer.status_code == 401, route.path
+                assert answer.json()["error"]["code"] == "UNAUTHORIZED"
+                assert KEY not in answer.text
 
 
 async def test_while_models_load_the_answer_is_to_come_back(deps: Deps) -> None:
     async with client_of(create_app(deps)) as client:
-        answer = await client.post("/v1/embeddings", json=BODY)
-        assert answer.status_code == 503
-        assert answer.json()["error"]["code"] == "DEPLOYMENT_SCALING_UP"
-        assert answer.headers["retry-after"] == "1"
+        for answer in (await client.post("/v1/embeddings", json=BODY), await client.get("/v1/models/any")):
+            assert answer.status_code == 503
+            assert answer.json()["error"]["code"] == "DEPLOYMENT_SCALING_UP"
+            assert answer.headers["retry-after"] == "1"
+        assert (await client.get("/health/live")).status_code == 200
         assert (await client.get("/health/ready")).status_code == 503
         deps.is_ready = True
         assert (await client.post("/v1/embeddings", json=BODY)).status_code == 404
@@ -58,20 +127,74 @@ async def test_unforeseen_error_is_a_500_that_tells_nothing(deps: Deps) -> None:
     async with client_of(app) as client:
         answer = await client.get("/broken")
     assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "INTERNAL"
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert "secret" not in answer.text
 
 
-async def test_request_that_takes_too_long_is_a_408_and_leaves_the_queue(deps: Deps) -> None:
-    model = LoadedModel.open(MODEL, precision=Precision.F32)
-    deps.registry.add(ServedModel("fireworks", "all-minilm-l6-v2", model, now()))
-    deps.is_ready = True
-    deps.limits = InferenceLimits(timeout_s=0.001)
+async def test_network_that_breaks_is_a_500_for_its_requests_only(deps: Deps, backend: FakeBackend) -> None:
     async with client_of(create_app(deps)) as client:
-        answer = await client.post("/v1/embeddings", json={"model": MODEL, "input": ["many words " * 100] * 64})
+        backend.hidden_size = 1 << 60  # more than any memory holds
+        broken = await client.post("/v1/embeddings", json=BODY)
+        backend.hidden_size = 384
+        good = await client.post("/v1/embeddings", json=BODY)
+    assert (broken.status_code, good.status_code) == (500, 200)
+    assert broken.json()["error"]["message"] == "Something went wrong inside the server."
+
+
+async def test_body_that_never_ends_is_a_408(deps: Deps) -> None:
+    deps.limits = InferenceLimits(timeout_s=0.05)
+    never = asyncio.Event()
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield b'{"model": '
+        await never.wait()
+
+    async with client_of(create_app(deps)) as client:
+        answer = await client.post("/v1/embeddings", content=drip())
+    assert answer.status_code == 408
+    assert answer.json()["error"]["code"] == "TIMEOUT"
+    assert answer.headers["connection"] == "close"
+
+
+async def test_request_that_takes_too_long_is_a_408_and_leaves_the_queue(deps: Deps, backend: FakeBackend) -> None:
+    stats = deps.engine.runner.stats
+    async with client_of(create_app(deps)) as client:
+        backend.gate.clear()
+        held = asyncio.create_task(client.post("/v1/embeddings", json=BODY))
+        await until(lambda: stats.in_flight_tickets == 1)
+        deps.limits = InferenceLimits(timeout_s=0.05)
+        answer = await client.post("/v1/embeddings", json=BODY)
         assert answer.status_code == 408
         assert answer.json()["error"]["code"] == "TIMEOUT"
-        deps.limits = InferenceLimits(timeout_s=30)
-        assert (await client.post("/v1/embeddings", json=BODY)).status_code == 200
-    assert deps.engine.runner.stats.in_flight_tickets == 0
-    model.close()
+        await until(lambda: stats.in_flight_tickets == 1 and deps.engine.runner.queued_tokens == 0)
+        backend.gate.set()
+        assert (await held).status_code == 200
+    assert stats.in_flight_tickets == 0
+
+
+async def test_metrics_count_requests_tokens_and_what_waits(deps: Deps, backend: FakeBackend) -> None:
+    async with client_of(create_app(deps)) as client:
+        await client.post("/v1/embeddings", json={**BODY, "input": ["hello", "hello world"]})
+        await client.post("/v1/embeddings", json={**BODY, "input": ""})
+        page = (await client.get("/metrics")).text
+    name = 'model="accounts/fireworks/models/all-minilm-l6-v2"'
+    for line in (
+        f"embergate_tokens_total{{{name}}} 7.0",
+        f"embergate_inputs_total{{{name}}} 2.0",
+        'embergate_requests_total{route="/embeddings",status="200"} 1.0',
+        'embergate_requests_total{route="/embeddings",status="400"} 1.0',
+        "embergate_queued_tokens 0.0",
+        "embergate_requests_in_flight 0.0",
+    ):
+        assert line in page
+
+
+async def test_model_that_fails_in_a_way_nobody_foresaw_stops_the_server(deps: Deps) -> None:
+    failed: asyncio.Queue[EmbergateError] = asyncio.Queue()
+    name = "x" * 5000  # the file system itself refuses it
+    lifespan = serving_lifespan(deps, Settings(models=(name,)), failed.put_nowait)
+    async with lifespan(create_app(deps)):
+        failure = await asyncio.wait_for(failed.get(), 30)
+    assert name in failure.message
+    assert not deps.is_ready

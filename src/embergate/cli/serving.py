@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 import socket
@@ -17,6 +18,7 @@ from embergate.errors import ConfigurationError, EmbergateError
 from embergate.ids import new_api_key
 from embergate.settings import Settings
 from embergate.web.caller import SingleKeyAuthenticator, digest_of
+from embergate.web.protocol import JSONErrorProtocol
 
 KEY_FILE: Final = "bootstrap-key.sha256"
 
@@ -24,6 +26,7 @@ KEY_FILE: Final = "bootstrap-key.sha256"
 def run_server(settings: Settings) -> int:
     """Serve until a signal; return the process's exit code."""
     configure_logs(settings.log_level)
+    sockets = listen(settings.host, settings.port)
     digest, new_key = bootstrap_digest(settings)
     deps = build_deps(settings, SingleKeyAuthenticator(digest, account=settings.bootstrap_account))
     failures: list[EmbergateError] = []
@@ -35,10 +38,8 @@ def run_server(settings: Settings) -> int:
     server = _AnnouncingServer(
         uvicorn.Config(
             create_app(deps, serving_lifespan(deps, settings, on_failure)),
-            host=settings.host,
-            port=settings.port,
             loop="auto",
-            http="httptools",
+            http=JSONErrorProtocol,
             ws="none",
             access_log=False,
             server_header=False,
@@ -51,7 +52,7 @@ def run_server(settings: Settings) -> int:
     # uvicorn raises the signal again once requests in flight are answered; this is where it ends, with exit code 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    server.run()
+    server.run(sockets)
     if failures:
         print(f"embergate: {failures[0].message}", file=sys.stderr)
         return 1
@@ -59,14 +60,41 @@ def run_server(settings: Settings) -> int:
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """Says where it listens, once it really does: port 0 is resolved, and a taken port never gets here."""
+    """Says where it listens, once it really does."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for server in self.servers if self.started else []:
             for listening in server.sockets:
                 host, port = listening.getsockname()[:2]
-                print(f"Embergate listens on http://{host}:{port}", file=sys.stderr, flush=True)
+                address = f"[{host}]" if listening.family == socket.AF_INET6 else host
+                print(f"Embergate listens on http://{address}:{port}", file=sys.stderr, flush=True)
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Return sockets bound to every address of `host` that this machine has; port 0 takes a free one.
+
+    Raises: ConfigurationError if there is no such address, or the port is taken.
+    """
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            try:
+                sockets.append(socket.create_server(address[:2], family=family))
+            except OSError as error:
+                if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:  # `localhost` on a host without IPv6
+                    raise
+                failure = error
+        if failure is not None and not sockets:
+            raise failure
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise ConfigurationError(
+            f"EMBERGATE_HOST and EMBERGATE_PORT: cannot listen on {host}:{port}: {reason}; name an address of this "
+            "machine and a port that is free"
+        ) from error
+    return sockets
 
 
 def bootstrap_digest(settings: Settings) -> tuple[bytes, str | None]:

@@ -85,7 +85,7 @@ class Registry:
         address, _, deployment = name.partition("#")
         plain, _, snapshot = address.partition("@")
         served = self._by_name.get(plain)
-        if served is None or (snapshot and not served.is_snapshot(snapshot)):
+        if served is None or ("@" in address and not served.is_snapshot(snapshot)):
             raise ModelNotFoundError(param="model")
         if "#" in name and deployment not in {served.slug, *served.deployments}:
             raise ModelNotFoundError(param="model")

@@ -19,8 +19,8 @@ from embergate.errors import FingerprintMismatchError, RequestTimeoutError
 from embergate.inference.deps import CurrentDeps, Deps
 from embergate.inference.documents import ERRORS, EmbeddingList
 from embergate.inference.encoding import encode_vectors
-from embergate.inference.schemas import EmbeddingRequest, Inputs, parse_embedding_request
-from embergate.web.caller import CurrentCaller
+from embergate.inference.schemas import EmbeddingRequest, parse_embedding_request
+from embergate.web.caller import Caller, CurrentCaller
 from embergate.web.errors import JSONResponse
 
 FINGERPRINT_HEADER: Final = "x-embergate-fingerprint"
@@ -47,6 +47,14 @@ REQUEST_BODY: Final = {
 )
 async def create_embeddings(request: Request, caller: CurrentCaller, deps: CurrentDeps) -> Response:
     """Return one vector for each input, in input order, and the number of tokens that were run."""
+    try:
+        async with asyncio.timeout(deps.limits.timeout_s):
+            return await _answer(request, caller, deps)
+    except TimeoutError:
+        raise RequestTimeoutError(f"no answer within {deps.limits.timeout_s:g} s; send fewer inputs") from None
+
+
+async def _answer(request: Request, caller: Caller, deps: Deps) -> Response:
     started_at_s = monotonic_s()
     body, inputs = parse_embedding_request(await request.body(), max_inputs=deps.limits.max_inputs)
     served = deps.get_model(body.model)
@@ -55,7 +63,7 @@ async def create_embeddings(request: Request, caller: CurrentCaller, deps: Curre
         dimensions=options.dimensions, normalize=options.normalize, prompt=options.prompt
     )
     _check_fingerprint(request.headers.get(EXPECTED_FINGERPRINT_HEADER), fingerprint)
-    result = await _embed(request.receive, deps, served, inputs, options)
+    result = await until_disconnect(request.receive, deps.engine.embed(served.model, inputs, options))
     return await _respond(deps, body, served, result, fingerprint, started_at_s)
 
 
@@ -71,16 +79,6 @@ def _check_fingerprint(expected: str | None, actual: str) -> None:
             f"the request expects fingerprint {expected[:64]}, this model with these options has {actual}; vectors of the "
             "two are not comparable"
         )
-
-
-async def _embed(
-    receive: Receive, deps: Deps, served: ServedModel, inputs: Inputs, options: EmbedOptions
-) -> EmbedResult:
-    try:
-        async with asyncio.timeout(deps.limits.timeout_s):
-            return await until_disconnect(receive, deps.engine.embed(served.model, inputs, options))
-    except TimeoutError:
-        raise RequestTimeoutError(f"no answer within {deps.limits.timeout_s:g} s; send fewer inputs") from None
 
 
 async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:

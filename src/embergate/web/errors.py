@@ -16,6 +16,7 @@ from embergate.errors import (
     MethodNotAllowedError,
     NotFoundError,
     OverloadedError,
+    RequestTimeoutError,
     UnauthorizedError,
 )
 
@@ -44,6 +45,8 @@ def error_response(error: EmbergateError, request_id: str | None) -> JSONRespons
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, RequestTimeoutError):
+        headers["connection"] = "close"  # the body may still be on its way
     return JSONResponse(body, error.http_status, headers)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embergate.clock import monotonic_s
-from embergate.errors import EmbergateError, PayloadTooLargeError
+from embergate.errors import EmbergateError, PayloadTooLargeError, ShuttingDownError
 from embergate.ids import new_request_id
 from embergate.web.errors import error_response
 
@@ -45,6 +47,13 @@ class RequestContextMiddleware:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass  # nobody reads an answer; it is counted as a 499 below
+        except asyncio.CancelledError:
+            # Only the server cancels a request, when the grace after SIGTERM is over; the task ends with this answer.
+            if status:
+                raise
+            await error_response(ShuttingDownError(), request_id)(scope, receive, send_with_id)
         except Exception:
             log.exception("request_failed", request_id=request_id, path=_route_of(scope))
             if status:

@@ -52,8 +52,14 @@ def locate(reference: str, *, cache_dir: Path | None = None, offline: bool = Fal
 
 
 def _is_hub_id(name: str) -> bool:
-    parts = name.split("/")
-    return len(parts) == 2 and all(part and part.strip(".") and not part.startswith("~") for part in parts)
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
 
 
 def _wheel_folder(entry: CatalogEntry) -> Path | None:
