@@ -35,7 +35,7 @@ def _default_data_dir() -> Path:
 class Settings(BaseSettings):
     """What an operator can set. Each field is `EMBERGATE_<NAME>` in the environment and `<name>` in the TOML file."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -137,8 +137,12 @@ def _check_environment() -> None:
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields} | ENV_VARIABLES_OF_OTHERS
     for name in os.environ:
         if name.startswith(ENV_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "see `embergate serve --help` for those there are"
+            # Compared without the prefix: it is so long that with it every two names are alike.
+            ends = [other.removeprefix(ENV_PREFIX) for other in known]
+            near = difflib.get_close_matches(name.removeprefix(ENV_PREFIX), ends, n=1)
+            hint = (
+                f"did you mean {ENV_PREFIX}{near[0]}?" if near else "see `embergate serve --help` for those there are"
+            )
             raise ConfigurationError(f"{name} is not a setting; {hint}")
     path = os.environ.get(CONFIG_VARIABLE)
     if path and not Path(path).is_file():

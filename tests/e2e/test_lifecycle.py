@@ -130,25 +130,16 @@ def test_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
 
 
 BAD_SETTINGS = {
-    "a port that is no number": ({"EMBERGATE_PORT": "abc"}, "EMBERGATE_PORT"),
     "a misspelt name": ({"EMBERGATE_PROT": "1"}, "did you mean EMBERGATE_PORT?"),
+    "a port that is no number": ({"EMBERGATE_PORT": "abc"}, "EMBERGATE_PORT"),
     "a short key": ({"EMBERGATE_BOOTSTRAP_API_KEY": "short"}, "at least 16 characters"),
-    "an empty key": ({"EMBERGATE_BOOTSTRAP_API_KEY": ""}, "at least 16 characters"),
-    "a precision that is none": ({"EMBERGATE_PRECISION": "f16"}, "EMBERGATE_PRECISION"),
-    "two at once": ({"EMBERGATE_PRECISION": "f16", "EMBERGATE_MAX_INPUTS": "0"}, "EMBERGATE_MAX_INPUTS"),
-    "a host that is not ours": ({"EMBERGATE_HOST": "192.0.2.1"}, "EMBERGATE_HOST"),
     "a file that is not there": ({"EMBERGATE_CONFIG": "/nowhere/embergate.toml"}, "/nowhere/embergate.toml"),
+    "a host that is not ours": ({"EMBERGATE_HOST": "192.0.2.1"}, "EMBERGATE_HOST"),
     "a model that is none": ({"EMBERGATE_MODELS": "no-such-model"}, "neither a folder"),
     "a model that cannot be": ({"EMBERGATE_MODELS": "my org/my model"}, "neither a folder"),
     "a model that is not here": ({"EMBERGATE_MODELS": "BAAI/bge-m3"}, "models pull"),
     "a model given twice": ({"EMBERGATE_MODELS": f"{MODEL},{MODEL}", "EMBERGATE_SELF_CHECK": "false"}, "answer to"),
-    "no model": ({"EMBERGATE_MODELS": " , "}, "EMBERGATE_MODELS"),
     "a data directory that is a file": ({"EMBERGATE_DATA_DIR": "/dev/null"}, "EMBERGATE_DATA_DIR"),
-}
-BAD_FILES = {
-    "an unknown setting": ("prot = 1\n", "EMBERGATE_PROT"),
-    "a wrong value": ('precision = "f16"\n', "EMBERGATE_PRECISION"),
-    "no TOML": ("port: 8000\n", "EMBERGATE_CONFIG"),
 }
 
 
@@ -171,11 +162,10 @@ def test_bad_setting_stops_the_start_with_one_line(tmp_path: Path, settings: dic
     assert expected in start_in_vain(tmp_path, settings)
 
 
-@pytest.mark.parametrize(("content", "expected"), BAD_FILES.values(), ids=BAD_FILES.keys())
-def test_bad_settings_file_stops_the_start_with_one_line(tmp_path: Path, content: str, expected: str) -> None:
+def test_unknown_key_of_the_settings_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "embergate.toml"
-    file.write_text(content)
-    assert expected in start_in_vain(tmp_path, {"EMBERGATE_CONFIG": str(file)})
+    file.write_text("prot = 1\n")
+    assert "EMBERGATE_PROT" in start_in_vain(tmp_path, {"EMBERGATE_CONFIG": str(file)})
 
 
 def test_damaged_key_file_is_named_with_its_mend(tmp_path: Path) -> None:
