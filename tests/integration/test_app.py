@@ -198,3 +198,29 @@ async def test_model_that_fails_in_a_way_nobody_foresaw_stops_the_server(deps: D
         failure = await asyncio.wait_for(failed.get(), 30)
     assert name in failure.message
     assert not deps.is_ready
+
+
+async def test_short_request_is_tokenised_between_the_parts_of_a_long_one(deps: Deps, backend: FakeBackend) -> None:
+    deps.engine.close()
+    deps.engine = Engine(tokenizer_threads=1)
+    texts = [*(["word " * 200] * 2047), "word " * 300]  # refused, but only for its last text
+    async with client_of(create_app(deps)) as client:
+        long = asyncio.create_task(client.post("/v1/embeddings", json={**BODY, "input": texts}))
+        await asyncio.sleep(0)
+        short = asyncio.create_task(client.post("/v1/embeddings", json=BODY))
+        done, _ = await asyncio.wait({long, short}, return_when=asyncio.FIRST_COMPLETED)
+        assert done == {short}
+        assert short.result().status_code == 200
+        assert (await long).json()["error"]["param"] == "input[2047]"
+
+
+async def test_giant_text_is_judged_by_its_tokens_not_by_its_characters(deps: Deps, backend: FakeBackend) -> None:
+    fragments = "x " * 100 + "y" * (1 << 16) + " " + "z" * (1 << 16)  # two words too long for WordPiece: 102 tokens
+    async with client_of(create_app(deps)) as client:
+        good = await client.post("/v1/embeddings", json={**BODY, "input": ["a", fragments]})
+        assert good.json()["usage"]["prompt_tokens"] == 3 + 104
+        bad = await client.post("/v1/embeddings", json={**BODY, "input": ["a", "word " * 200_000]})
+        assert bad.json()["error"]["param"] == "input[1]"
+        assert "more than" in bad.json()["error"]["message"]
+        later = await client.post("/v1/embeddings", json={**BODY, "input": "y" * (1 << 16) + " word" * 200_000})
+        assert later.status_code == 400

@@ -20,6 +20,10 @@ from embergate.errors import InvalidRequestError, ModelError
 
 PROBE_TEXT: Final = "a"
 MAX_TOKENIZER_BYTES: Final = 256 << 20
+# A text longer than this is first looked at piece by piece: each token costs half a kilobyte until it is an integer.
+PIECE_CHARACTERS: Final = 1 << 16
+# How many tokens a piece may gain by its cuts: the rest of a word too long for WordPiece becomes up to 100 at each end.
+CUT_TOKENS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +77,45 @@ class TextTokenizer:
                 "the tokenizer belongs to another model: fetch both from one revision"
             )
 
-    def encode_texts(self, texts: Sequence[str], *, prompt: str = "", truncate: bool = False) -> list[TokenizedText]:
-        """Tokenise texts, each behind `prompt`.
+    def encode_texts(
+        self, texts: Sequence[str], *, prompt: str = "", truncate: bool = False, first_index: int = 0
+    ) -> list[TokenizedText]:
+        """Tokenise texts, each behind `prompt`; `first_index` is the number of the first one in its request.
 
         Raises: InvalidRequestError naming the first text that is too long (unless `truncate`) or is not valid Unicode.
         """
         prepared = [self._prepare(prompt + text) for text in texts]
         try:
+            if not truncate:
+                self._refuse_giants(prepared, first_index)
             encodings = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=self._add_special_tokens)
         except (TypeError, UnicodeEncodeError):
-            raise _not_unicode(texts) from None
+            raise _not_unicode(texts, first_index) from None
         num_prompt_tokens = self._count_prompt(prompt)
         return [
             self._checked(np.array(encoding.ids, np.int32), index, num_prompt_tokens, truncate=truncate)
-            for index, encoding in enumerate(encodings)
+            for index, encoding in enumerate(encodings, first_index)
         ]
 
-    def encode_ids(self, inputs: Sequence[Sequence[int]], *, truncate: bool = False) -> list[TokenizedText]:
+    def _refuse_giants(self, texts: Sequence[str], first_index: int) -> None:
+        """Refuse a text of which one piece alone is too long, before the whole of it is tokenised."""
+        for index, text in enumerate(texts, first_index):
+            for start in range(0, len(text), PIECE_CHARACTERS) if len(text) > PIECE_CHARACTERS else ():
+                piece = text[start : start + PIECE_CHARACTERS]
+                (encoding,) = self._tokenizer.encode_batch_fast([piece], add_special_tokens=False)
+                num_tokens = sum(token_id != self._dropped_id for token_id in encoding.ids) - CUT_TOKENS
+                if num_tokens > self._max_tokens:
+                    raise self._too_long(index, f"more than {num_tokens}")
+
+    def encode_ids(
+        self, inputs: Sequence[Sequence[int]], *, truncate: bool = False, first_index: int = 0
+    ) -> list[TokenizedText]:
         """Take texts that come as token ids: special tokens are added as for a text, unless they are there already.
 
         Raises: InvalidRequestError naming the first id outside the vocabulary, or the first text that is too long.
         """
         rows = []
-        for index, ids in enumerate(inputs):
+        for index, ids in enumerate(inputs, first_index):
             for position, token_id in enumerate(ids):
                 if not 0 <= token_id < self._vocab_size:
                     raise InvalidRequestError(
@@ -134,14 +154,17 @@ class TextTokenizer:
             input_ids = input_ids[input_ids != self._dropped_id]
         if len(input_ids) > self._max_tokens:
             if not truncate:
-                raise InvalidRequestError(
-                    f"input[{index}] is {num_tokens} tokens long, special tokens included; this model's limit is "
-                    f"{self._max_tokens}. Nothing is cut silently: split the text or shorten it",
-                    param=f"input[{index}]",
-                )
+                raise self._too_long(index, str(num_tokens))
             suffix = np.array(self._suffix, np.int32)
             input_ids = np.concatenate([input_ids[: self._max_tokens - len(suffix)], suffix])
         return TokenizedText(input_ids, num_prompt_tokens, num_tokens)
+
+    def _too_long(self, index: int, length: str) -> InvalidRequestError:
+        return InvalidRequestError(
+            f"input[{index}] is {length} tokens long, special tokens included; this model's limit is "
+            f"{self._max_tokens}. Nothing is cut silently: split the text or shorten it",
+            param=f"input[{index}]",
+        )
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:
@@ -168,8 +191,8 @@ def _unknown_id(tokenizer: Tokenizer) -> int | None:
     return found
 
 
-def _not_unicode(texts: Sequence[str]) -> InvalidRequestError:
-    for index, text in enumerate(texts):
+def _not_unicode(texts: Sequence[str], first_index: int) -> InvalidRequestError:
+    for index, text in enumerate(texts, first_index):
         try:
             text.encode()
         except UnicodeEncodeError as error:
