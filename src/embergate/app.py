@@ -56,7 +56,7 @@ def create_app(deps: Deps, lifespan: Lifespan | None = None) -> FastAPI:
         app.include_router(embeddings.router, prefix=prefix, tags=["inference"])
         app.include_router(models.router, prefix=prefix, tags=["inference"])
     app.include_router(health.router, tags=["operations"])
-    deps.engine.runner.stats.batch_observers.append(_batch_observer(deps))
+    deps.engine.runner.batch_observers.append(_batch_observer(deps))
     return app
 
 
@@ -75,8 +75,8 @@ def openapi_document(app: FastAPI) -> dict[str, object]:
     return document
 
 
-def _batch_observer(deps: Deps) -> Callable[[Batch, float], None]:
-    def observe(batch: Batch, _seconds: float) -> None:
+def _batch_observer(deps: Deps) -> Callable[[Batch], None]:
+    def observe(batch: Batch) -> None:
         deps.metrics.batch_fill.observe(batch.num_tokens / max(batch.padded_tokens, 1))
         deps.metrics.batch_tokens.observe(batch.padded_tokens)
 

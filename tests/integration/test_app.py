@@ -158,19 +158,19 @@ async def test_body_that_never_ends_is_a_408(deps: Deps) -> None:
 
 
 async def test_request_that_takes_too_long_is_a_408_and_leaves_the_queue(deps: Deps, backend: FakeBackend) -> None:
-    stats = deps.engine.runner.stats
+    runner = deps.engine.runner
     async with client_of(create_app(deps)) as client:
         backend.gate.clear()
         held = asyncio.create_task(client.post("/v1/embeddings", json=BODY))
-        await until(lambda: stats.in_flight_tickets == 1)
+        await until(lambda: runner.num_in_flight == 1)
         deps.limits = InferenceLimits(timeout_s=0.05)
         answer = await client.post("/v1/embeddings", json=BODY)
         assert answer.status_code == 408
         assert answer.json()["error"]["code"] == "TIMEOUT"
-        await until(lambda: stats.in_flight_tickets == 1 and deps.engine.runner.queued_tokens == 0)
+        await until(lambda: runner.num_in_flight == 1 and deps.engine.runner.queued_tokens == 0)
         backend.gate.set()
         assert (await held).status_code == 200
-    assert stats.in_flight_tickets == 0
+    assert runner.num_in_flight == 0
 
 
 async def test_metrics_count_requests_tokens_and_what_waits(deps: Deps, backend: FakeBackend) -> None:

@@ -57,7 +57,7 @@ def test_every_request_gets_its_own_vectors(num_streams: int) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, numbers))
     runner.close()
-    assert runner.stats.in_flight_tickets == 0
+    assert runner.num_in_flight == 0
 
 
 def test_failing_batch_fails_its_requests_only() -> None:

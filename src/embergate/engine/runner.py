@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -44,24 +44,13 @@ class Ticket:
     finished_at_s: float = 0.0
 
 
-@dataclass(slots=True)
-class RunnerStats:
-    """Counters for the metrics page; written under the runner's lock."""
-
-    num_batches: int = 0
-    num_tokens: int = 0
-    padded_tokens: int = 0
-    busy_s: float = 0.0
-    in_flight_tickets: int = 0
-    batch_observers: list[Callable[[Batch, float], None]] = field(default_factory=list)
-
-
 class Runner:
     """Threads that drain a scheduler until they are closed."""
 
     def __init__(self, scheduler: Scheduler, *, num_streams: int = 1) -> None:
         """Start `num_streams` threads; each runs one batch at a time."""
-        self.stats = RunnerStats()
+        # Called with every batch that ran, under the runner's lock: they must be quick.
+        self.batch_observers: list[Callable[[Batch], None]] = []
         self._scheduler = scheduler
         self._tickets: dict[Job, Ticket] = {}
         self._changed = threading.Condition()
@@ -77,6 +66,11 @@ class Runner:
     def queued_tokens(self) -> int:
         """Tokens that wait for a batch."""
         return self._scheduler.queued_tokens
+
+    @property
+    def num_in_flight(self) -> int:
+        """Requests that are queued or running."""
+        return len(self._tickets)
 
     def submit(
         self,
@@ -98,7 +92,6 @@ class Runner:
                 raise ShuttingDownError
             self._scheduler.submit(job, now=monotonic_s())
             self._tickets[job] = ticket
-            self.stats.in_flight_tickets += 1
             self._changed.notify()
         return ticket
 
@@ -106,7 +99,6 @@ class Runner:
         """Withdraw a request: what has not started will not run; `on_done` is not called any more."""
         with self._changed:
             if self._tickets.pop(ticket.job, None) is not None:
-                self.stats.in_flight_tickets -= 1
                 self._scheduler.cancel(ticket.job)
 
     def close(self) -> None:
@@ -152,7 +144,9 @@ class Runner:
         now = monotonic_s()
         done = []
         with self._changed:
-            self._note(batch, now - started_at_s)
+            self._scheduler.note_speed(batch.num_tokens, now - started_at_s)
+            for observe in self.batch_observers:
+                observe(batch)
             for (ticket, index), vector in zip(live, vectors, strict=True):
                 if ticket.job not in self._tickets:  # it left, or another of its batches failed, in the meantime
                     continue
@@ -178,16 +172,5 @@ class Runner:
 
     def _finish(self, ticket: Ticket, now: float) -> Ticket:
         del self._tickets[ticket.job]
-        self.stats.in_flight_tickets -= 1
         ticket.finished_at_s = now
         return ticket
-
-    def _note(self, batch: Batch, seconds: float) -> None:
-        stats = self.stats
-        stats.num_batches += 1
-        stats.num_tokens += batch.num_tokens
-        stats.padded_tokens += batch.padded_tokens
-        stats.busy_s += seconds
-        self._scheduler.note_speed(batch.num_tokens, seconds)
-        for observe in stats.batch_observers:
-            observe(batch, seconds)

@@ -139,7 +139,7 @@ def _timing_headers(deps: Deps, result: EmbedResult, num_tokens: int, processing
         "fireworks-tokenizer-duration": f"{timings.tokenizer_s:.6f}",
         "fireworks-prefill-queue-duration": f"{timings.queue_s:.6f}",
         "fireworks-prefill-duration": f"{timings.forward_s:.6f}",
-        "fireworks-num-concurrent-requests": str(deps.engine.runner.stats.in_flight_tickets),
+        "fireworks-num-concurrent-requests": str(deps.engine.runner.num_in_flight),
     }
 
 

@@ -30,5 +30,5 @@ async def ready(deps: CurrentDeps) -> Response:
 async def metrics(deps: CurrentDeps) -> Response:
     """Return the exposition text."""
     deps.metrics.queued_tokens.set(deps.engine.runner.queued_tokens)
-    deps.metrics.in_flight.set(deps.engine.runner.stats.in_flight_tickets)
+    deps.metrics.in_flight.set(deps.engine.runner.num_in_flight)
     return Response(deps.metrics.render(), media_type=deps.metrics.content_type)

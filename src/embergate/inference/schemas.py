@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from embergate.errors import InvalidRequestError
 
 Inputs = list[str] | list[list[int]]
-MAX_JSON_DEPTH_MESSAGE: Final = "the body is nested too deeply"
 
 
 class EmbeddingRequest(BaseModel):

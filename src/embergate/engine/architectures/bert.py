@@ -21,6 +21,14 @@ class Bert:
     """The sizes of one BERT."""
 
     anchor: ClassVar[str] = "embeddings.word_embeddings.weight"
+    # Tensor names inside a layer: query, key, value and output projection, and the norm behind them.
+    projections: ClassVar[tuple[str, ...]] = (
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+        "attention.output.dense",
+    )
+    attention_norm: ClassVar[str] = "attention.output.LayerNorm"
 
     vocab_size: int
     hidden_size: int
@@ -60,8 +68,9 @@ class Bert:
     def build(self, graph: Graph) -> ov.Node:
         """Return the last layer's token states (B, S, H)."""
         x = self.embed(graph)
+        bias = self.attention_bias(graph)
         for index in range(self.num_hidden_layers):
-            x = self.layer(graph, x, f"encoder.layer.{index}")
+            x = self.layer(graph, x, f"encoder.layer.{index}", bias)
         return x
 
     def embed(self, graph: Graph) -> ov.Node:
@@ -79,21 +88,26 @@ class Bert:
         """0 for the first token; RoBERTa counts otherwise."""
         return graph.positions
 
-    def layer(self, graph: Graph, x: ov.Node, name: str) -> ov.Node:
+    def attention_bias(self, graph: Graph) -> ov.Node:
+        """What is added to attention scores: every token attends to every token that is not padding."""
+        return graph.padding_bias
+
+    def layer(self, graph: Graph, x: ov.Node, name: str, bias: ov.Node) -> ov.Node:
         """Attention, then the feed-forward network, each added to its input and normalised."""
         hidden, inner, eps = self.hidden_size, self.intermediate_size, self.layer_norm_eps
-        attended = self.attention(graph, x, f"{name}.attention")
-        x = graph.layer_norm(ops.add(attended, x), f"{name}.attention.output.LayerNorm", hidden, eps)
+        attended = self.attention(graph, x, name, bias)
+        x = graph.layer_norm(ops.add(attended, x), f"{name}.{self.attention_norm}", hidden, eps)
         y = ACTIVATIONS[self.hidden_act](graph.linear(x, f"{name}.intermediate.dense", (hidden, inner)))
         y = graph.linear(y, f"{name}.output.dense", (inner, hidden))
         return graph.layer_norm(ops.add(y, x), f"{name}.output.LayerNorm", hidden, eps)
 
-    def attention(self, graph: Graph, x: ov.Node, name: str) -> ov.Node:
-        """Every token attends to every token that is not padding."""
+    def attention(self, graph: Graph, x: ov.Node, name: str, bias: ov.Node) -> ov.Node:
+        """Project to queries, keys and values, attend, and project back."""
         sizes = (self.hidden_size, self.hidden_size)
+        *projections, output = self.projections
         query, key, value = (
-            graph.split_heads(graph.linear(x, f"{name}.self.{part}", sizes), self.num_attention_heads, self.head_dim)
-            for part in ("query", "key", "value")
+            graph.split_heads(graph.linear(x, f"{name}.{part}", sizes), self.num_attention_heads, self.head_dim)
+            for part in projections
         )
-        mixed = graph.merge_heads(graph.attend(query, key, value, graph.padding_bias), self.hidden_size)
-        return graph.linear(mixed, f"{name}.output.dense", sizes)
+        mixed = graph.merge_heads(graph.attend(query, key, value, bias), self.hidden_size)
+        return graph.linear(mixed, f"{name}.{output}", sizes)

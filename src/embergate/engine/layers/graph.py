@@ -77,21 +77,20 @@ class Graph:
         return ops.unsqueeze(bias, _axes(1, 2))  # (B, 1, 1, S)
 
     @cached_property
+    def distance(self) -> ov.Node:
+        """Position of the key (column) less that of the query (row), int32."""
+        key = ops.unsqueeze(self.positions, _axes(0))
+        return ops.subtract(key, ops.unsqueeze(self.positions, _axes(1)))  # (S, S)
+
+    @cached_property
     def causal_bias(self) -> ov.Node:
         """0 at and before a query's own position, a huge negative number after it."""
-        key = ops.unsqueeze(self.positions, _axes(0))
-        query = ops.unsqueeze(self.positions, _axes(1))
-        bias = self.bias_where(ops.less_equal(key, query))
+        bias = self.bias_where(ops.less_equal(self.distance, ops.constant(np.int32(0))))
         return ops.unsqueeze(bias, _axes(0, 1))  # (1, 1, S, S)
 
-    def window_bias(self, reach: int, *, causal: bool = False) -> ov.Node:
+    def window_bias(self, reach: int) -> ov.Node:
         """0 where query and key are at most `reach` positions apart, else a huge negative number."""
-        key = ops.unsqueeze(self.positions, _axes(0))
-        query = ops.unsqueeze(self.positions, _axes(1))
-        distance = ops.subtract(query, key)
-        near = ops.less_equal(ops.abs(distance), ops.constant(np.int32(reach)))
-        if causal:
-            near = ops.logical_and(near, ops.greater_equal(distance, ops.constant(np.int32(0))))
+        near = ops.less_equal(ops.abs(self.distance), ops.constant(np.int32(reach)))
         return ops.unsqueeze(self.bias_where(near), _axes(0, 1))  # (1, 1, S, S)
 
     @staticmethod

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embergate.engine.loading.folder import FolderModel, read_folder
-from embergate.engine.loading.sources import ModelSource, locate
+from embergate.engine.loading.sources import locate
 from embergate.engine.loading.spec import ModelSpec, PoolingMode
 
 
@@ -23,9 +23,12 @@ class SourceOptions:
 class FoundModel:
     """A model found and read, its weights not yet touched."""
 
-    source: ModelSource
-    spec: ModelSpec
     folder_model: FolderModel
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The folder's spec, overruled by the catalogue."""
+        return self.folder_model.spec
 
 
 def find_model(reference: str, options: SourceOptions | None = None) -> FoundModel:
@@ -51,4 +54,4 @@ def find_model(reference: str, options: SourceOptions | None = None) -> FoundMod
             matryoshka_dimensions=entry.matryoshka_dimensions or spec.matryoshka_dimensions,
             prompts={**spec.prompts, **entry.prompts},
         )
-    return FoundModel(source, spec, replace(found, spec=spec))
+    return FoundModel(replace(found, spec=spec))

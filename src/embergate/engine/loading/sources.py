@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -111,11 +112,18 @@ def _verify(folder: Path, entry: CatalogEntry) -> None:
 
 def file_sha256(path: Path) -> str:
     """Return a file's sha256 in hex. Raises: ModelError if the file is not there."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(READ_BYTES):
-                digest.update(chunk)
+        found = path.stat()
+        return _sha256(path.resolve(), found.st_size, found.st_mtime_ns)
     except FileNotFoundError as error:
         raise ModelError(f"{path.parent.name} has no {path.name}; fetch the model again") from error
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
+    """Read a file once a process: a load asks for the digest to verify the file, and again for the fingerprint."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(READ_BYTES):
+            digest.update(chunk)
     return digest.hexdigest()
