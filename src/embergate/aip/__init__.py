@@ -1,0 +1,4 @@
+"""Google's API Improvement Proposals as pure functions: filters, orders, pages, masks, names, proto3 JSON. Knows no HTTP, no SQL.
+
+Source: https://google.aip.dev
+"""
