@@ -1,0 +1,139 @@
+"""The scalar types of proto3 JSON that Python's own do not cover, for the fields of a `Message`.
+
+Source: https://protobuf.dev/programming-guides/json/
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+
+MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
+MIN_INT32, MAX_INT32 = -(2**31), 2**31 - 1
+TIMESTAMP: Final = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+DURATION: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s", re.ASCII)
+MAX_INTEGER_CHARACTERS: Final = 24
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Read an RFC 3339 timestamp with any offset; digits beyond microseconds are dropped. Raises: ValueError."""
+    match = TIMESTAMP.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        day, clock, fraction, offset = match.groups()
+        micros = (fraction or "").ljust(6, "0")[:6]
+        return datetime.fromisoformat(f"{day}T{clock}.{micros}{offset.upper()}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("expected a timestamp such as 2026-01-31T12:00:00Z") from None
+
+
+def format_timestamp(moment: datetime) -> str:
+    """Write a moment in UTC with 0, 3 or 6 digits of a second."""
+    whole = moment.astimezone(UTC).replace(tzinfo=None)
+    digits = "seconds" if not whole.microsecond else "milliseconds" if not whole.microsecond % 1000 else "microseconds"
+    return whole.isoformat(timespec=digits) + "Z"
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `30s` or `1.5s`. Raises: ValueError."""
+    match = DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError('expected a duration in seconds such as "30s" or "1.5s"')
+    sign, seconds, fraction = match.groups()
+    try:
+        length = timedelta(seconds=int(seconds), microseconds=int((fraction or "").ljust(6, "0")[:6]))
+    except OverflowError:
+        raise ValueError("the duration is too long") from None
+    return -length if sign else length
+
+
+def format_duration(length: timedelta) -> str:
+    """Write a duration in seconds with 0, 3 or 6 digits of a second."""
+    micros = length // timedelta(microseconds=1)
+    seconds, rest = divmod(abs(micros), 1_000_000)
+    digits = f".{rest:06d}".removesuffix("000") if rest else ""
+    return f"{'-' if micros < 0 else ''}{seconds}{digits}s"
+
+
+def _timestamp(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("expected a timestamp such as 2026-01-31T12:00:00Z")
+    return parse_timestamp(value)
+
+
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('expected a duration in seconds such as "30s"')
+    return parse_duration(value)
+
+
+def _integer(value: Any) -> int:
+    """Read a number, a number in a string, or one written as 1.0 or 1e3, if it is whole."""
+    if isinstance(value, str) and len(value) <= MAX_INTEGER_CHARACTERS:
+        try:
+            return int(value) if re.fullmatch(r"-?\d+", value, re.ASCII) else _integer(float(value))
+        except ValueError:
+            pass
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise ValueError("expected a whole number")
+
+
+def _number(value: Any) -> float:
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("expected a number")
+
+
+def _write_number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+# NOTE: the JSON schemas are written out, so that the input's and the answer's are the same component.
+Timestamp = Annotated[
+    datetime,
+    BeforeValidator(_timestamp),
+    PlainSerializer(format_timestamp, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^-?\d{1,12}(\.\d{1,9})?s$"}),
+]
+Int64 = Annotated[
+    int,
+    BeforeValidator(_integer),
+    Field(ge=MIN_INT64, le=MAX_INT64),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "format": "int64", "pattern": r"^-?\d{1,19}$"}),
+]
+Int32 = Annotated[
+    int,
+    BeforeValidator(_integer),
+    Field(ge=MIN_INT32, le=MAX_INT32),
+    WithJsonSchema({"type": "integer", "format": "int32", "minimum": MIN_INT32, "maximum": MAX_INT32}),
+]
+Double = Annotated[
+    float, BeforeValidator(_number), PlainSerializer(_write_number), WithJsonSchema({"type": "number", "format": "double"})
+]
+Bool = Annotated[bool, Field(strict=True)]
