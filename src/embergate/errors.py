@@ -37,6 +37,14 @@ class UnauthorizedError(EmbergateError):
     code = "UNAUTHORIZED"
 
 
+class UnauthenticatedError(EmbergateError):
+    """The token is not valid."""
+
+    # NOTE: of a token in a body; a missing or bad key in a header is an UnauthorizedError.
+    http_status = 401
+    code = "UNAUTHENTICATED"
+
+
 class ForbiddenError(EmbergateError):
     """The API key has no permission for this."""
 
@@ -76,6 +84,32 @@ class FingerprintMismatchError(EmbergateError):
 
     http_status = 409
     code = "FINGERPRINT_MISMATCH"
+
+
+class AlreadyExistsError(EmbergateError):
+    """There is one of this name already."""
+
+    http_status = 409
+    code = "ALREADY_EXISTS"
+
+
+class FailedPreconditionError(EmbergateError):
+    """The resource is not in a state that allows this."""
+
+    http_status = 400
+    code = "FAILED_PRECONDITION"
+
+
+class TooManyRequestsError(EmbergateError):
+    """Too many requests; try again after the time in retry-after."""
+
+    http_status = 429
+    code = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: float = 1.0) -> None:
+        """Store the seconds to wait."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class PayloadTooLargeError(EmbergateError):

@@ -1,13 +1,13 @@
 """Who calls: from the request's headers to a `Caller`, through an `Authenticator` that the composition root provides.
 
-Every route declares one of two dependencies, `require_caller` or `public`; which one is never read off the URL.
+Every route declares what it asks for by a dependency; which one is never read off the URL.
 """
 
 from __future__ import annotations
 
-import hmac
+import enum
 from dataclasses import dataclass
-from hashlib import sha256
+from datetime import datetime
 from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Request
@@ -18,12 +18,28 @@ from embergate.errors import UnauthorizedError
 MAX_CREDENTIAL_CHARACTERS: Final = 4096
 
 
+class Role(enum.StrEnum):
+    """What a user may do in its account; each role may do what those after it may."""
+
+    ADMIN = "admin"
+    USER = "user"
+    CONTRIBUTOR = "contributor"
+    INFERENCE_USER = "inference-user"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller: the account that pays and owns, and the key that was shown."""
+    """An authenticated caller: the account that pays and owns, the user who acts, and the credential that was shown."""
 
     account: str
-    key_id: str
+    user: str
+    email: str
+    role: Role
+    is_operator: bool = False
+    key_id: str = ""
+    session_id: str = ""
+    # When the credential itself ends; None for never.
+    expires_at: datetime | None = None
 
 
 class Authenticator(Protocol):
@@ -32,26 +48,6 @@ class Authenticator(Protocol):
     async def authenticate(self, credential: str) -> Caller:
         """Return the caller. Raises: UnauthorizedError if the credential is unknown, revoked or expired."""
         ...
-
-
-class SingleKeyAuthenticator:
-    """One API key, known by its SHA-256: the key of a server that has no control plane yet."""
-
-    def __init__(self, key_digest: bytes, *, account: str) -> None:
-        """Accept the key with this digest, for this account."""
-        self._digest = key_digest
-        self._caller = Caller(account=account, key_id="bootstrap")
-
-    async def authenticate(self, credential: str) -> Caller:
-        """Compare digests in constant time."""
-        if not hmac.compare_digest(digest_of(credential), self._digest):
-            raise UnauthorizedError
-        return self._caller
-
-
-def digest_of(credential: str) -> bytes:
-    """Return a credential's SHA-256; enough for keys of 256 random bits, which no dictionary holds."""
-    return sha256(credential.encode("utf-8", "surrogateescape")).digest()
 
 
 def credential_of(headers: Headers) -> str:

@@ -1,15 +1,23 @@
-"""Error bodies of the inference plane, in the shape that OpenAI's and Fireworks' clients read. Never `{"detail": ...}`."""
+"""Error bodies, in the two shapes that clients read. Never `{"detail": ...}`.
+
+The inference plane, and a bad key anywhere: `{"error": {"message", "param", "code", "type"}, "request_id"}`.
+The gateway: google.rpc.Status, `{"code", "message", "details"}`.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
 
 import orjson
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from embergate.aip.errors import InvalidArgumentError
+from embergate.aip.status import CODE_OF_HTTP_STATUS, Code
 from embergate.errors import (
     EmbergateError,
     InvalidRequestError,
@@ -17,10 +25,14 @@ from embergate.errors import (
     NotFoundError,
     OverloadedError,
     RequestTimeoutError,
+    TooManyRequestsError,
     UnauthorizedError,
 )
 
 MAX_MESSAGE_CHARACTERS: Final = 2000
+BAD_REQUEST_TYPE: Final = "type.googleapis.com/google.rpc.BadRequest"
+# NOTE: this chooses a body's shape, where the router itself or the body limit answers; it lets nobody in.
+INFERENCE_PATH: Final = re.compile(r"/inference/|/v1/(embeddings|models|rerank)(/|$)|/(health|metrics)")
 
 
 class JSONResponse(Response):
@@ -33,27 +45,67 @@ class JSONResponse(Response):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def error_response(error: EmbergateError, request_id: str | None) -> JSONResponse:
-    """Return the response that tells a client what went wrong and what to do."""
-    # A message may quote the caller's own text; what cannot be encoded is shown escaped.
-    message = error.message[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "backslashreplace").decode()
-    body: dict[str, Any] = {"error": {"message": message, "param": error.param, "code": error.code, "type": "error"}}
-    if request_id is not None:
-        body["request_id"] = request_id
+def translate(error: Exception) -> EmbergateError:
+    """Return the error of our own tree that stands for one of a layer below."""
+    if isinstance(error, EmbergateError):
+        return error
+    if isinstance(error, InvalidArgumentError):
+        return InvalidRequestError(error.message, param=error.field)
+    if isinstance(error, RequestValidationError):
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"][1:])
+        return InvalidRequestError(f"{field}: {problem['msg'].removeprefix('Value error, ')}", param=field)
+    return EmbergateError()
+
+
+def status_of(error: Exception) -> tuple[str, str]:
+    """Return the google.rpc code's name and the message of an error."""
+    known = translate(error)
+    code = known.code if known.code in Code.__members__ else CODE_OF_HTTP_STATUS.get(known.http_status, Code.UNKNOWN)
+    return str(code), _encodable(known.message)
+
+
+def error_response(error: EmbergateError, request_id: str | None, path: str = "/inference/") -> JSONResponse:
+    """Return the response that tells a client what went wrong and what to do, in the shape of the path's plane."""
     headers = {}
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | TooManyRequestsError):
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, RequestTimeoutError):
         headers["connection"] = "close"  # the body may still be on its way
-    return JSONResponse(body, error.http_status, headers)
+    if isinstance(error, UnauthorizedError) or INFERENCE_PATH.match(path):
+        return JSONResponse(_openai_body(error, request_id), error.http_status, headers)
+    if error.http_status == 409:
+        headers["x-should-retry"] = "false"  # clients retry a 409 by themselves; here it would only fail again
+    return JSONResponse(_rpc_body(error), error.http_status, headers)
 
 
-async def handle_embergate_error(request: Request, error: Exception) -> Response:
+def _openai_body(error: EmbergateError, request_id: str | None) -> dict[str, Any]:
+    message = _encodable(error.message)
+    body: dict[str, Any] = {"error": {"message": message, "param": error.param, "code": error.code, "type": "error"}}
+    if request_id is not None:
+        body["request_id"] = request_id
+    return body
+
+
+def _rpc_body(error: EmbergateError) -> dict[str, Any]:
+    code, message = status_of(error)
+    details = []
+    if error.param is not None:
+        violation = {"field": _encodable(error.param), "description": message}
+        details.append({"@type": BAD_REQUEST_TYPE, "fieldViolations": [violation]})
+    return {"code": Code(code).number, "message": message, "details": details}
+
+
+def _encodable(text: str) -> str:
+    """Bound a message, which may quote the caller's own text, and show escaped what cannot be encoded."""
+    return text[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+
+
+async def handle_error(request: Request, error: Exception) -> Response:
     """Answer with the error's own status and code."""
-    assert isinstance(error, EmbergateError), "registered for EmbergateError only. This is a bug."
-    return error_response(error, getattr(request.state, "request_id", None))
+    return error_response(translate(error), getattr(request.state, "request_id", None), request.url.path)
 
 
 async def handle_http_exception(request: Request, error: Exception) -> Response:
@@ -66,6 +118,6 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
         translated = NotFoundError(f"there is nothing at {request.url.path[:200]}")
     else:
         translated = InvalidRequestError(str(error.detail))
-    response = error_response(translated, getattr(request.state, "request_id", None))
+    response = await handle_error(request, translated)
     response.headers.update(error.headers or {})
     return response

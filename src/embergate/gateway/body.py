@@ -1,0 +1,64 @@
+"""Bodies of gateway calls: bounded JSON, read into the message that the operation takes."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+import orjson
+from fastapi import Depends, Request
+
+from embergate.aip.errors import InvalidArgumentError
+from embergate.aip.message import Message, parse_message
+from embergate.errors import PayloadTooLargeError
+
+MAX_BODY_BYTES: Final = 1 << 20
+MAX_JSON_DEPTH: Final = 64
+INPUT_SUFFIX: Final = "Input"
+M = TypeVar("M", bound=Message)
+
+
+async def read_json(request: Request) -> Any:
+    """Return the request's body as JSON; an empty one is an empty object.
+
+    Raises: InvalidArgumentError saying where it is not JSON; PayloadTooLargeError beyond a megabyte.
+    """
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > MAX_BODY_BYTES:
+            raise PayloadTooLargeError(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    try:
+        value = orjson.loads(received) if received.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise InvalidArgumentError(f"the body is not valid JSON: {error}") from error
+    _check_json(value, MAX_JSON_DEPTH)
+    return value
+
+
+def _check_json(value: Any, depth: int) -> None:
+    if depth == 0:
+        raise InvalidArgumentError(f"the body is nested more than {MAX_JSON_DEPTH} deep")
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidArgumentError("the body holds a NUL character, which cannot be stored")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_json(key, depth)
+            _check_json(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_json(item, depth - 1)
+
+
+def body_of(message_type: type[M]) -> Any:
+    """Return a dependency on the request's body as a message."""
+
+    def parsed(request: Request) -> M:
+        return parse_message(message_type, request.state.json)
+
+    return Depends(parsed)
+
+
+def request_body(message_type: type[Message]) -> dict[str, Any]:
+    """Return the OpenAPI description of a body; `gateway/document.py` adds the schema that it names."""
+    reference = {"$ref": f"#/components/schemas/{message_type.__name__}{INPUT_SUFFIX}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}

@@ -1,0 +1,111 @@
+"""The edge of a gateway call: authenticate, authorise, open one transaction, write the audit entry, commit, then answer.
+
+A room declares each of its calls as an `Operation`; nothing else commits. A call that fails leaves nothing behind but its
+audit entry, which is written in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from embergate.aip.message import Message
+from embergate.errors import UnavailableError
+from embergate.gateway.access import Permission, require
+from embergate.gateway.answers import GATEWAY_ERRORS
+from embergate.gateway.audit.trail import record
+from embergate.gateway.body import read_json, request_body
+from embergate.gateway.call import Call, event_of
+from embergate.gateway.deps import GatewayDeps, gateway_of
+from embergate.web.caller import Caller, Role, credential_of
+from embergate.web.errors import status_of
+
+AUDIT_SEAL: Final = "audit-seal"
+# Who calls an operation that authenticates by its body, until its room knows better.
+NOBODY: Final = Caller(account="", user="", email="", role=Role.INFERENCE_USER)
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call of the API: its name, what it answers and takes, what it asks of the caller, what it does to the database.
+
+    `needs` None stands for a call that authenticates by what its body holds, such as a refresh token.
+    """
+
+    name: str
+    answers: type[Message]
+    needs: Permission | None
+    takes: type[Message] | None = None
+    writes: bool = False
+    audited: bool = False
+
+    def route(self, summary: str) -> dict[str, Any]:
+        """Return what the router needs to know; `**operation.route("…")` in the decorator."""
+        return {
+            "operation_id": f"Gateway_{self.name}",
+            "name": self.name,
+            "summary": summary,
+            "dependencies": [Depends(self.enter, scope="function")],
+            "responses": {200: {"model": self.answers, "description": "Done."}, **GATEWAY_ERRORS},
+            "openapi_extra": request_body(self.takes) if self.takes else None,
+        }
+
+    async def enter(self, request: Request) -> AsyncIterator[None]:
+        """Run the call between the check of its caller and the commit."""
+        deps = gateway_of(request)
+        event = event_of(request, self.name)
+        caller = None
+        if self.needs is not None:
+            caller = await deps.authenticator.authenticate(credential_of(request.headers))
+        account_id = request.path_params.get("account_id") or (caller.account if caller else "")
+        call = Call(caller or NOBODY, deps, db=None, event=event, account_id=account_id)  # type: ignore[arg-type]
+        if caller is not None:
+            event.by(caller, account_id)
+        event.resource = f"accounts/{account_id}" if account_id else ""
+        event.payload = {**request.path_params, **({"query": dict(request.query_params)} if request.query_params else {})}
+        try:
+            if caller is not None and self.needs is not None:
+                require(caller, self.needs, account_id=account_id)
+            if self.takes is not None:
+                event.payload["body"] = request.state.json = await read_json(request)
+            async with self._transaction(deps) as call.db:
+                request.state.call = call
+                yield
+                if self.is_audited:
+                    await self._record(call.db, call, ("OK", ""))
+        except Exception as error:
+            await self._record_failure(call, error)
+            raise
+        for act in call.after_commit:
+            act()
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether the trail has an entry of each call: of all that write, and of reads of what is sensitive."""
+        return self.writes or self.audited
+
+    def _transaction(self, deps: GatewayDeps) -> AbstractAsyncContextManager[AsyncSession]:
+        return deps.database.writing() if self.is_audited else deps.database.reading()
+
+    async def _record(self, db: AsyncSession, call: Call, outcome: tuple[str, str]) -> None:
+        account_id = call.account_id
+        if call.caller.account and account_id != call.caller.account and outcome[0] != "OK":
+            # What fails in a foreign account, which may not even exist, stands in the caller's own trail.
+            account_id = call.caller.account
+        await record(db, account_id, call.event, outcome=outcome, seal_key=call.deps.keyring.keys(AUDIT_SEAL)[0])
+
+    async def _record_failure(self, call: Call, error: Exception) -> None:
+        if not self.is_audited or not (call.caller.account or call.account_id):
+            return
+        try:
+            async with call.deps.database.writing() as db:
+                await self._record(db, call, status_of(error))
+        except UnavailableError:
+            log.exception("audit_entry_lost", method=self.name, resource=call.event.resource)

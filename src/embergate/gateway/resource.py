@@ -1,0 +1,182 @@
+"""`ResourceType`: one kind of resource: its message, its rows, its name. A room declares it; the AIP behaviour is here, once."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import ColumnElement, literal
+
+from embergate.aip.fieldmask import prune, read_tree
+from embergate.aip.fields import FieldType, Kind, lower_camel
+from embergate.aip.filtering.compile import compile_filter
+from embergate.aip.message import Message, write_message
+from embergate.aip.message_fields import fields_of
+from embergate.aip.names import ResourcePattern
+from embergate.aip.ordering import parse_order
+from embergate.aip.paging import page_size_of, request_digest
+from embergate.gateway.call import Call
+from embergate.storage.collection import Collection, PageQuery
+from embergate.storage.rows import Base
+from embergate.web.errors import JSONResponse
+
+DEFAULT_PAGE_SIZE: Final = 50
+MAX_PAGE_SIZE: Final = 200
+UNSORTABLE: Final = frozenset({Kind.MESSAGE, Kind.LIST, Kind.MAP, Kind.STRUCT})
+
+R = TypeVar("R", bound=Base)
+M = TypeVar("M", bound=Message)
+
+
+class ReadParameters(BaseModel):
+    """The query of every Get. A key that names no parameter is ignored."""
+
+    model_config = ConfigDict(alias_generator=lower_camel, populate_by_name=True)
+
+    read_mask: str = Field("", description="Fields to answer with, separated by commas; empty or `*` for all.")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[M]):
+    """One page of a list."""
+
+    items: list[M]
+    next_page_token: str
+    total_size: int
+
+
+class ListParameters(ReadParameters):
+    """The query of every List."""
+
+    page_size: int = Field(0, ge=-(2**31), lt=2**31, description="At most this many; 50 by default, 200 at most.")
+    page_token: str = Field("", description="`nextPageToken` of the page before.")
+    filter: str = Field("", description="An AIP-160 filter, for instance `state=READY AND display_name:\"lab\"`.")
+    order_by: str = Field("", description="Fields to order by, separated by commas, each perhaps followed by ` desc`.")
+
+    def more_for_digest(self) -> Mapping[str, str]:
+        """Return what else, of a list's own parameters, chooses rows: a page token is good for these alone."""
+        return {}
+
+
+ReadQuery = Annotated[ReadParameters, Query()]
+ListQuery = Annotated[ListParameters, Query()]
+
+
+@dataclass(frozen=True, slots=True)
+class ListRules:
+    """How a resource's list differs from the others'."""
+
+    default_order: str = "name"
+    # What makes an order total: the last key, appended where it is not named.
+    last_key: str = "name"
+    is_ordered_by_caller: bool = True
+    default_page_size: int = DEFAULT_PAGE_SIZE
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    searched: Sequence[str] = ()
+
+
+class ResourceType(Generic[R, M]):
+    """Rows of one table as resources of one kind.
+
+    A message's field is read from the row's attribute of the same name; `extra` gives those that are not there. What can be
+    filtered and ordered by is what has a column; `columns` adds to it, or says otherwise.
+    """
+
+    def __init__(
+        self,
+        row: type[R],
+        message: type[M],
+        *,
+        pattern: str = "",
+        columns: Mapping[str, ColumnElement[Any]] | None = None,
+        extra: Callable[[R], Mapping[str, Any]] | None = None,
+        rules: ListRules | None = None,
+    ) -> None:
+        """Declare the resource; the pattern's last part is the row's `id`, each other part its `<part>_id`."""
+        self.pattern = ResourcePattern(pattern) if pattern else None
+        self.row = row
+        self.message = message
+        self.rules = rules or ListRules()
+        self._extra = extra
+        own = {name: getattr(row, name) for name in message.model_fields if name in row.__table__.columns}
+        named = {"name": self._name_column(pattern)} if pattern else {}
+        self._columns: dict[str, ColumnElement[Any]] = {**named, **own, **(columns or {})}
+        self.filterable = _with_columns(fields_of(message), self._columns)
+        self.sortable = {name: of for name, of in self.filterable.items() if of.kind not in UNSORTABLE}
+        # Within one parent the ids are in the order of the names, and an index has them.
+        ordered = {"name": getattr(row, "id")} if pattern else {}
+        self.collection = Collection(
+            row, self._columns, ordered_by={**self._columns, **ordered}, searched=self.rules.searched
+        )
+
+    def name_of(self, row: R) -> str:
+        """Return the row's resource name."""
+        assert self.pattern is not None, "this resource has no name. This is a bug."
+        *parents, last = self.pattern.variables
+        return self.pattern.format(**{part: getattr(row, f"{part}_id") for part in parents}, **{last: getattr(row, "id")})
+
+    def _name_column(self, pattern: str) -> ColumnElement[str]:
+        """Return the resource name in SQL, for filters."""
+        assert self.pattern is not None, "a pattern was given. This is a bug."
+        *parents, last = self.pattern.variables
+        attributes = {part: f"{part}_id" for part in parents} | {last: "id"}
+        pieces = [
+            getattr(self.row, attributes[part[1:-1]]) if part.startswith("{") else literal(part)
+            for part in re.split(r"(\{\w+\})", pattern)
+            if part
+        ]
+        return functools.reduce(operator.add, pieces)
+
+    def message_of(self, row: R) -> M:
+        """Return the row as a message."""
+        values = {name: getattr(row, name) for name in self.message.model_fields if hasattr(row, name)}
+        if self.pattern is not None:
+            values["name"] = self.name_of(row)
+        return self.message(**{**values, **(self._extra(row) if self._extra else {})})
+
+    async def page(self, call: Call, query: ListParameters, *where: ColumnElement[bool]) -> Page[M]:
+        """Return one page of the rows that `where` and the query's filter let through.
+
+        Raises: InvalidArgumentError naming the parameter that is wrong.
+        """
+        checked = compile_filter(query.filter, self.filterable, aliases=self.rules.aliases)
+        asked_order = query.order_by if self.rules.is_ordered_by_caller else ""
+        order = parse_order(
+            asked_order, self.sortable, default=self.rules.default_order, aliases=self.rules.aliases, last=self.rules.last_key
+        )
+        # The parent, which is in the path, and every other parameter that chooses rows.
+        digest = request_digest(
+            {"account": call.account_id, "method": call.event.method, "filter": query.filter, "order": asked_order}
+            | query.more_for_digest()
+        )
+        tokens = call.deps.page_tokens
+        position = tokens.decode(query.page_token, digest) if query.page_token else None
+        page_size = page_size_of(query.page_size, default=self.rules.default_page_size, maximum=MAX_PAGE_SIZE)
+        found = await self.collection.page(call.db, PageQuery(checked, order, position, page_size), *where)
+        next_token = tokens.encode(found.next_position, digest) if found.next_position is not None else ""
+        return Page([self.message_of(row) for row in found.rows], next_token, found.total_size)
+
+
+def answer_page(plural: str, page: Page[M], message: type[M], read_mask: str) -> JSONResponse:
+    """Return a page as a response; the read mask chooses among each resource's fields."""
+    tree = read_tree(read_mask, message)
+    items = [prune(write_message(item), tree) for item in page.items]
+    return JSONResponse({plural: items, "nextPageToken": page.next_page_token, "totalSize": page.total_size})
+
+
+def _with_columns(fields: Mapping[str, FieldType], columns: Mapping[str, Any]) -> dict[str, FieldType]:
+    """Return the fields that have a column, and of messages without one the parts that have."""
+    found = {}
+    for name, of in fields.items():
+        inside = {path.split(".", 1)[1] for path in columns if path.startswith(f"{name}.")}
+        if inside:
+            found[name] = FieldType(Kind.MESSAGE, fields={part: of.fields[part] for part in sorted(inside)})
+        elif name in columns:
+            found[name] = of
+    return found
