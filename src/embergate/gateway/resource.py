@@ -34,10 +34,14 @@ R = TypeVar("R", bound=Base)
 M = TypeVar("M", bound=Message)
 
 
-class ReadParameters(BaseModel):
-    """The query of every Get. A key that names no parameter is ignored."""
+class QueryParameters(BaseModel):
+    """A call's query, in lowerCamelCase or snake_case. A key that names no parameter is ignored, as grpc-gateway does."""
 
     model_config = ConfigDict(alias_generator=lower_camel, populate_by_name=True)
+
+
+class ReadParameters(QueryParameters):
+    """The query of every Get."""
 
     read_mask: str = Field("", description="Fields to answer with, separated by commas; empty or `*` for all.")
 
@@ -64,8 +68,15 @@ class ListParameters(ReadParameters):
         return {}
 
 
+class UpdateParameters(QueryParameters):
+    """The query of every Update."""
+
+    update_mask: str | None = Field(None, description="Fields to change; those that the body holds, where it is left out.")
+
+
 ReadQuery = Annotated[ReadParameters, Query()]
 ListQuery = Annotated[ListParameters, Query()]
+UpdateQuery = Annotated[UpdateParameters, Query()]
 
 
 @dataclass(frozen=True, slots=True)
