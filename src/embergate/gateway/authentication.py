@@ -1,0 +1,105 @@
+"""From a credential to its caller: API keys by their digest, access tokens by their signature and their session.
+
+Answers are kept for a second, so that a revoked credential is refused a second later at most, and at once by the process
+that revoked it (`forget`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+from embergate.clock import monotonic_s, now
+from embergate.errors import UnauthorizedError
+from embergate.gateway.api_keys import store as api_keys
+from embergate.gateway.sessions import store as sessions
+from embergate.gateway.sessions.tokens import AccessTokens, looks_like_access_token
+from embergate.storage.database import Database
+from embergate.storage.tables.accounts import UserRow
+from embergate.web.caller import Caller, Role
+from embergate.web.keyring import Keyring
+
+TTL_S: Final = 1.0
+MAX_CACHED: Final = 20_000
+
+
+class DatabaseAuthenticator:
+    """Looks callers up in the database, at most once a second for each credential."""
+
+    def __init__(self, database: Database, keyring: Keyring, tokens: AccessTokens) -> None:
+        """Start with an empty cache."""
+        # When each API key was last used, to be written down by and by: see `take_used`.
+        self._used: dict[str, datetime] = {}
+        self._database = database
+        self._keyring = keyring
+        self._tokens = tokens
+        self._cache: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        self._generation = 0
+
+    async def authenticate(self, credential: str) -> Caller:
+        """Return the caller. Raises: UnauthorizedError if the credential is unknown, revoked or expired."""
+        cache_key = sha256(credential.encode("utf-8", "surrogateescape")).digest()
+        looked_up_at_s, caller = self._cache.get(cache_key, (0.0, None))
+        if caller is None or monotonic_s() - looked_up_at_s >= TTL_S:
+            generation, looked_up_at_s = self._generation, monotonic_s()
+            caller = await self._look_up(credential)
+            if generation == self._generation:  # what was looked up before a revocation must not outlive it
+                self._keep(cache_key, looked_up_at_s, caller)
+        moment = now()
+        if caller.expires_at is not None and caller.expires_at <= moment:
+            raise UnauthorizedError("the API key or session has expired")
+        if caller.key_id:
+            self._used[caller.key_id] = moment
+        return caller
+
+    def forget(self) -> None:
+        """Look every credential up again: one of them may have been revoked, or its user changed."""
+        self._generation += 1
+        self._cache.clear()
+
+    def take_used(self) -> dict[str, datetime]:
+        """Return the keys used since the last call of this, each with the time of its last use."""
+        used, self._used = self._used, {}
+        return used
+
+    def _keep(self, cache_key: bytes, looked_up_at_s: float, caller: Caller) -> None:
+        self._cache[cache_key] = (looked_up_at_s, caller)
+        self._cache.move_to_end(cache_key)
+        if len(self._cache) > MAX_CACHED:
+            self._cache.popitem(last=False)
+
+    async def _look_up(self, credential: str) -> Caller:
+        if looks_like_access_token(credential):
+            return await self._look_up_session(credential)
+        async with self._database.reading() as db:
+            found = await api_keys.find_by_digest(db, self._keyring.digests_of(credential))
+        if found is None:
+            raise UnauthorizedError
+        key, user = found
+        return caller_of(user, key_id=key.key_id, expires_at=key.expire_time)
+
+    async def _look_up_session(self, token: str) -> Caller:
+        async with self._database.reading() as db:
+            claims = await self._tokens.verify(db, token)
+            found = await sessions.find_live(db, claims.account_id, claims.session_id, now())
+        if found is None:
+            raise UnauthorizedError("the session has ended; log in again")
+        return caller_of(found, session_id=claims.session_id, expires_at=claims.expires_at)
+
+
+def caller_of(
+    user: UserRow, *, key_id: str = "", session_id: str = "", expires_at: datetime | None = None
+) -> Caller:
+    """Return a user as a caller."""
+    return Caller(
+        account=user.account_id,
+        user=user.id,
+        email=user.email,
+        role=Role(user.role),
+        is_operator=user.is_operator,
+        key_id=key_id,
+        session_id=session_id,
+        expires_at=expires_at,
+    )
