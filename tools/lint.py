@@ -21,7 +21,7 @@ from typing import Final
 MAX_MODULE_LINES: Final = 400
 MAX_FUNCTION_LINES: Final = 50
 MAX_PARAMETERS: Final = 7
-MAY_IMPORT_SETTINGS: Final = ("app.py", "settings.py", "cli/")
+MAY_IMPORT_SETTINGS: Final = ("app/", "settings.py", "cli/")
 CLOCK_CALLS: Final = {"time.time", "time.monotonic", "time.perf_counter", "datetime.now", "datetime.utcnow"}
 ID_CALLS: Final = {"uuid.uuid4", "secrets.token_urlsafe", "secrets.token_hex", "secrets.token_bytes"}
 ALLOW: Final = re.compile(r"# lint: allow ([a-z-]+) \(.+\)")

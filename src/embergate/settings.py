@@ -40,6 +40,16 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     data_dir: Path = Field(default_factory=_default_data_dir, description="Where the server keeps its own files.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="`postgresql://user:password@host/name`, or `sqlite:///file.db`; migrate it with `embergate migrate`. "
+        "Without it, a SQLite file in the data directory, which is migrated at the start.",
+    )
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Keys of 32 random bytes or more in base64, separated by commas: the first signs and encrypts, the others "
+        "still verify and decrypt. Without it, one in the data directory, made at the first start. Lost keys are lost for good.",
+    )
     bootstrap_api_key: SecretStr | None = Field(
         None, description="The first API key, 16 characters at least; without it one is generated and printed once."
     )

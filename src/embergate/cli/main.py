@@ -43,12 +43,15 @@ def openapi() -> None:
     """Print the OpenAPI document."""
     import orjson
 
-    from embergate.app import build_deps, create_app, openapi_document
+    from embergate.app.engine import build_deps
+    from embergate.app.gateway import open_gateway
+    from embergate.app.http import create_app, openapi_document
     from embergate.settings import load_settings
-    from embergate.web.caller import SingleKeyAuthenticator
 
-    deps = build_deps(load_settings(), SingleKeyAuthenticator(b"", account="default"))
-    document = openapi_document(create_app(deps))
+    settings = load_settings()
+    gateway = open_gateway(settings)
+    deps = build_deps(settings, gateway.authenticator)
+    document = openapi_document(create_app(deps, gateway))
     deps.engine.close()
     typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
 

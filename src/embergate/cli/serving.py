@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import signal
 import socket
 import sys
-from pathlib import Path
-from typing import Final
 
 import structlog
 import uvicorn
 
-from embergate.app import build_deps, create_app, serving_lifespan
+from embergate.app.engine import build_deps, serving_lifespan
+from embergate.app.gateway import open_gateway, prepare_gateway
+from embergate.app.http import create_app
 from embergate.errors import ConfigurationError, EmbergateError
-from embergate.ids import new_api_key
 from embergate.settings import Settings
-from embergate.web.caller import SingleKeyAuthenticator, digest_of
 from embergate.web.protocol import JSONErrorProtocol
-
-KEY_FILE: Final = "bootstrap-key.sha256"
 
 
 def run_server(settings: Settings) -> int:
     """Serve until a signal; return the process's exit code."""
     configure_logs(settings.log_level)
     sockets = listen(settings.host, settings.port)
-    digest, new_key = bootstrap_digest(settings)
-    deps = build_deps(settings, SingleKeyAuthenticator(digest, account=settings.bootstrap_account))
+    new_key = asyncio.run(prepare_gateway(settings))
+    gateway = open_gateway(settings)
+    deps = build_deps(settings, gateway.authenticator)
     failures: list[EmbergateError] = []
 
     def on_failure(error: EmbergateError) -> None:
@@ -37,7 +35,7 @@ def run_server(settings: Settings) -> int:
 
     server = _AnnouncingServer(
         uvicorn.Config(
-            create_app(deps, serving_lifespan(deps, settings, on_failure)),
+            create_app(deps, gateway, serving_lifespan(deps, gateway, settings, on_failure)),
             loop="auto",
             http=JSONErrorProtocol,
             ws="none",
@@ -95,36 +93,6 @@ def listen(host: str, port: int) -> list[socket.socket]:
             "machine and a port that is free"
         ) from error
     return sockets
-
-
-def bootstrap_digest(settings: Settings) -> tuple[bytes, str | None]:
-    """Return the digest of the first API key, and the key itself if it was generated just now.
-
-    Raises: ConfigurationError if the data directory cannot be used.
-    """
-    if settings.bootstrap_api_key is not None:
-        return digest_of(settings.bootstrap_api_key.get_secret_value()), None
-    path = settings.data_dir / KEY_FILE
-    try:
-        if path.is_file():
-            return _read_digest(path), None
-        key = new_api_key()
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
-        path.write_text(digest_of(key).hex())
-    except OSError as error:
-        raise ConfigurationError(f"EMBERGATE_DATA_DIR: {settings.data_dir} cannot be used: {error.strerror}") from error
-    return digest_of(key), key
-
-
-def _read_digest(path: Path) -> bytes:
-    try:
-        digest = bytes.fromhex(path.read_text().strip())
-    except ValueError:
-        digest = b""
-    if len(digest) != 32:
-        raise ConfigurationError(f"{path} is damaged; delete it, and the next start prints a new key")
-    return digest
 
 
 def configure_logs(level: str) -> None:

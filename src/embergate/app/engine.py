@@ -1,16 +1,15 @@
-"""The composition root: from parts to one ASGI application, and from settings to those parts."""
+"""From settings to the parts of the inference plane, and their life from the first model loaded to the last request."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
 
-from embergate import __version__
+from embergate.app.http import Lifespan
 from embergate.clock import now
 from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
@@ -18,69 +17,16 @@ from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import Precision
 from embergate.engine.registry import Registry, ServedModel, resource_of
-from embergate.engine.scheduler import Batch, SchedulerLimits
+from embergate.engine.scheduler import SchedulerLimits
 from embergate.engine.self_check import check_model
 from embergate.errors import EmbergateError, ModelError
-from embergate.inference import embeddings, health, models
+from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.upkeep import keep_up, settle
 from embergate.inference.deps import Deps, InferenceLimits
-from embergate.inference.schemas import EmbeddingRequest
 from embergate.settings import Settings
 from embergate.web.caller import Authenticator
-from embergate.web.errors import handle_embergate_error, handle_http_exception
-from embergate.web.middleware import BodyLimitMiddleware, RequestContextMiddleware
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-
-
-def create_app(deps: Deps, lifespan: Lifespan | None = None) -> FastAPI:
-    """Return the application over `deps`. The same app runs in production and in tests."""
-    app = FastAPI(
-        title="Embergate",
-        version=__version__,
-        description="A self-hosted embeddings platform that speaks the Fireworks and OpenAI API.",
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,  # a redirect would answer without our body, and before the key is checked
-    )
-    app.state.deps = deps
-    # The last added runs first: a request gets its id, then its body is bounded.
-    app.add_middleware(BodyLimitMiddleware, max_bytes=deps.limits.max_request_bytes)
-    app.add_middleware(RequestContextMiddleware, observe=deps.metrics.observe_request)
-    app.add_exception_handler(EmbergateError, handle_embergate_error)
-    app.add_exception_handler(HTTPException, handle_http_exception)
-    for prefix in ("/inference/v1", "/v1"):
-        app.include_router(embeddings.router, prefix=prefix, tags=["inference"])
-        app.include_router(models.router, prefix=prefix, tags=["inference"])
-    app.include_router(health.router, tags=["operations"])
-    deps.engine.runner.batch_observers.append(_batch_observer(deps))
-    return app
-
-
-def openapi_document(app: FastAPI) -> dict[str, object]:
-    """Return the OpenAPI document, with the request schemas that handlers parse themselves."""
-    document = app.openapi()
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas["EmbeddingRequest"] = EmbeddingRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    document["components"]["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer"},
-        "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
-    }
-    for path, item in document["paths"].items():
-        for operation in item.values() if path.startswith(("/inference/", "/v1/")) else ():
-            operation["security"] = [{"bearer": []}, {"apiKey": []}]
-    return document
-
-
-def _batch_observer(deps: Deps) -> Callable[[Batch], None]:
-    def observe(batch: Batch) -> None:
-        deps.metrics.batch_fill.observe(batch.num_tokens / max(batch.padded_tokens, 1))
-        deps.metrics.batch_tokens.observe(batch.padded_tokens)
-
-    return observe
 
 
 def build_deps(settings: Settings, authenticator: Authenticator) -> Deps:
@@ -112,8 +58,10 @@ def load_model(reference: str, settings: Settings) -> ServedModel:
     return ServedModel(account, slug, model, now(), check)
 
 
-def serving_lifespan(deps: Deps, settings: Settings, on_failure: Callable[[EmbergateError], None]) -> Lifespan:
-    """Load the models while the server already listens, and free them when it stops.
+def serving_lifespan(
+    deps: Deps, gateway: GatewayDeps, settings: Settings, on_failure: Callable[[EmbergateError], None]
+) -> Lifespan:
+    """Load the models while the server already listens, and free them when it stops; keep the database in order meanwhile.
 
     `on_failure` is told of a model that cannot be loaded; the server is of no use then and should stop.
     """
@@ -121,8 +69,12 @@ def serving_lifespan(deps: Deps, settings: Settings, on_failure: Callable[[Ember
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load_all(deps, settings, on_failure))
+        upkeep = asyncio.create_task(keep_up(gateway))
         yield
         loading.cancel()
+        upkeep.cancel()
+        await settle(gateway)
+        await gateway.database.close()
         await asyncio.to_thread(deps.engine.close)
         deps.registry.close()
 

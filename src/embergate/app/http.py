@@ -1,0 +1,91 @@
+"""One ASGI application over the parts of both planes. The same app runs in production and in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from embergate import __version__
+from embergate.aip.errors import InvalidArgumentError
+from embergate.engine.scheduler import Batch
+from embergate.errors import EmbergateError
+from embergate.gateway.accounts import routes as accounts
+from embergate.gateway.api_keys import routes as api_keys
+from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.document import body_schemas, operation_of
+from embergate.gateway.users import routes as users
+from embergate.inference import embeddings, health, models
+from embergate.inference.deps import Deps
+from embergate.inference.schemas import EmbeddingRequest
+from embergate.web.errors import handle_error, handle_http_exception
+from embergate.web.middleware import BodyLimitMiddleware, RequestContextMiddleware
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+ROOMS = (accounts, users, api_keys)
+SECURITY = [{"bearer": []}, {"apiKey": []}]
+
+
+def create_app(deps: Deps, gateway: GatewayDeps, lifespan: Lifespan | None = None) -> FastAPI:
+    """Return the application over the parts of the inference plane and of the gateway."""
+    app = FastAPI(
+        title="Embergate",
+        version=__version__,
+        description="A self-hosted embeddings platform that speaks the Fireworks and OpenAI API.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # a redirect would answer without our body, and before the key is checked
+    )
+    app.state.deps = deps
+    app.state.gateway = gateway
+    # The last added runs first: a request gets its id, then its body is bounded.
+    app.add_middleware(BodyLimitMiddleware, max_bytes=deps.limits.max_request_bytes)
+    app.add_middleware(RequestContextMiddleware, observe=deps.metrics.observe_request)
+    for error in (EmbergateError, InvalidArgumentError, RequestValidationError):
+        app.add_exception_handler(error, handle_error)
+    app.add_exception_handler(HTTPException, handle_http_exception)
+    # The router looks from the first route on: what is called most comes first.
+    for prefix in ("/inference/v1", "/v1"):
+        app.include_router(embeddings.router, prefix=prefix, tags=["inference"])
+        app.include_router(models.router, prefix=prefix, tags=["inference"])
+    app.include_router(health.router, tags=["operations"])
+    for room in ROOMS:
+        app.include_router(room.router, prefix="/v1")
+    deps.engine.runner.batch_observers.append(_batch_observer(deps))
+    return app
+
+
+def openapi_document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, with the request schemas that handlers parse themselves."""
+    document = app.openapi()
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas["EmbeddingRequest"] = EmbeddingRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(body_schemas(app.routes))
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    }
+    open_calls = {
+        f"Gateway_{operation.name}"
+        for route in app.routes
+        if (operation := operation_of(route)) and operation.needs is None
+    }
+    for path, item in document["paths"].items():
+        for operation in item.values() if path.startswith(("/inference/", "/v1/")) else ():
+            if operation["operationId"] not in open_calls:
+                operation["security"] = SECURITY
+    return document
+
+
+def _batch_observer(deps: Deps) -> Callable[[Batch], None]:
+    def observe(batch: Batch) -> None:
+        deps.metrics.batch_fill.observe(batch.num_tokens / max(batch.padded_tokens, 1))
+        deps.metrics.batch_tokens.observe(batch.padded_tokens)
+
+    return observe
