@@ -51,7 +51,11 @@ def open_keyring(settings: Settings) -> Keyring:
 
 def open_gateway(settings: Settings) -> GatewayDeps:
     """Return the gateway's parts; nothing is connected yet. Whoever opens them closes the database."""
-    database, keyring = open_database(settings), open_keyring(settings)
+    return gateway_over(open_database(settings), open_keyring(settings))
+
+
+def gateway_over(database: Database, keyring: Keyring) -> GatewayDeps:
+    """Return the gateway's parts over a database and the secrets that belong to it."""
     authenticator = DatabaseAuthenticator(database, keyring, AccessTokens(keyring))
     return GatewayDeps(database, keyring, PageTokens(keyring.keys("page-token")), authenticator)
 

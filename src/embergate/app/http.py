@@ -17,7 +17,7 @@ from embergate.errors import EmbergateError
 from embergate.gateway.accounts import routes as accounts
 from embergate.gateway.api_keys import routes as api_keys
 from embergate.gateway.deps import GatewayDeps
-from embergate.gateway.document import body_schemas, operation_of
+from embergate.gateway.document import body_schemas, operations_of
 from embergate.gateway.users import routes as users
 from embergate.inference import embeddings, health, models
 from embergate.inference.deps import Deps
@@ -66,16 +66,12 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     document = app.openapi()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["EmbeddingRequest"] = EmbeddingRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(body_schemas(app.routes))
+    schemas.update(body_schemas(app))
     document["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
     }
-    open_calls = {
-        f"Gateway_{operation.name}"
-        for route in app.routes
-        if (operation := operation_of(route)) and operation.needs is None
-    }
+    open_calls = {f"Gateway_{operation.name}" for operation in operations_of(app) if operation.needs is None}
     for path, item in document["paths"].items():
         for operation in item.values() if path.startswith(("/inference/", "/v1/")) else ():
             if operation["operationId"] not in open_calls:

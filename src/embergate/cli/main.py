@@ -44,12 +44,14 @@ def openapi() -> None:
     import orjson
 
     from embergate.app.engine import build_deps
-    from embergate.app.gateway import open_gateway
+    from embergate.app.gateway import gateway_over
     from embergate.app.http import create_app, openapi_document
     from embergate.settings import load_settings
+    from embergate.storage.database import Database
+    from embergate.web.keyring import Keyring
 
     settings = load_settings()
-    gateway = open_gateway(settings)
+    gateway = gateway_over(Database.open("sqlite:///never-opened.db"), Keyring([bytes(32)]))
     deps = build_deps(settings, gateway.authenticator)
     document = openapi_document(create_app(deps, gateway))
     deps.engine.close()

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
-from fastapi.routing import APIRoute
+from fastapi import FastAPI
+from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic.json_schema import models_json_schema
-from starlette.routing import BaseRoute
 
 from embergate.gateway.body import INPUT_SUFFIX
 from embergate.gateway.edge import Operation
 
 
-def operation_of(route: BaseRoute) -> Operation | None:
+def operation_of(route: RouteContext) -> Operation | None:
     """Return the operation that a route was declared with, or None for a route of another plane."""
-    for dependency in route.dependencies if isinstance(route, APIRoute) else []:
-        owner = getattr(dependency.dependency, "__self__", None)
+    for dependency in route.dependant.dependencies:
+        owner = getattr(dependency.call, "__self__", None)
         if isinstance(owner, Operation):
             return owner
     return None
 
 
-def body_schemas(routes: Iterable[BaseRoute]) -> dict[str, Any]:
-    """Return the schemas of what the routes take, by the names that the routes refer to."""
-    taken = {operation.takes for route in routes if (operation := operation_of(route)) and operation.takes}
+def operations_of(app: FastAPI) -> Iterator[Operation]:
+    """Yield every operation of the gateway, in the order of the routes."""
+    for route in iter_route_contexts(app.routes):
+        operation = operation_of(route)
+        if operation is not None:
+            yield operation
+
+
+def body_schemas(app: FastAPI) -> dict[str, Any]:
+    """Return the schemas of what the operations take, by the names that their routes refer to."""
+    taken = {operation.takes for operation in operations_of(app) if operation.takes is not None}
     models = [(message, "validation") for message in sorted(taken, key=lambda message: message.__name__)]
     template = "#/components/schemas/{model}" + INPUT_SUFFIX
     _, schemas = models_json_schema(models, ref_template=template)  # type: ignore[arg-type]

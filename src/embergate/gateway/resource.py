@@ -19,7 +19,7 @@ from embergate.aip.filtering.compile import compile_filter
 from embergate.aip.message import Message, write_message
 from embergate.aip.message_fields import fields_of
 from embergate.aip.names import ResourcePattern
-from embergate.aip.ordering import parse_order
+from embergate.aip.ordering import OrderKey, parse_order
 from embergate.aip.paging import page_size_of, request_digest
 from embergate.gateway.call import Call
 from embergate.storage.collection import Collection, PageQuery
@@ -29,6 +29,9 @@ from embergate.web.errors import JSONResponse
 DEFAULT_PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 200
 UNSORTABLE: Final = frozenset({Kind.MESSAGE, Kind.LIST, Kind.MAP, Kind.STRUCT})
+
+ROW_ID: Final = "id"
+NAME: Final = ("name",)
 
 R = TypeVar("R", bound=Base)
 M = TypeVar("M", bound=Message)
@@ -120,22 +123,19 @@ class ResourceType(Generic[R, M]):
         self._columns: dict[str, ColumnElement[Any]] = {**named, **own, **(columns or {})}
         self.filterable = _with_columns(fields_of(message), self._columns)
         self.sortable = {name: of for name, of in self.filterable.items() if of.kind not in UNSORTABLE}
-        # Within one parent the ids are in the order of the names, and an index has them.
-        ordered = {"name": getattr(row, "id")} if pattern else {}
-        self.collection = Collection(
-            row, self._columns, ordered_by={**self._columns, **ordered}, searched=self.rules.searched
-        )
+        ordered = {ROW_ID: getattr(row, ROW_ID)} if pattern else {}
+        self.collection = Collection(row, {**self._columns, **ordered}, searched=self.rules.searched)
 
     def name_of(self, row: R) -> str:
         """Return the row's resource name."""
         assert self.pattern is not None, "this resource has no name. This is a bug."
-        *parents, last = self.pattern.variables
+        *parents, last = self.pattern.ids
         return self.pattern.format(**{part: getattr(row, f"{part}_id") for part in parents}, **{last: getattr(row, "id")})
 
     def _name_column(self, pattern: str) -> ColumnElement[str]:
         """Return the resource name in SQL, for filters."""
         assert self.pattern is not None, "a pattern was given. This is a bug."
-        *parents, last = self.pattern.variables
+        *parents, last = self.pattern.ids
         attributes = {part: f"{part}_id" for part in parents} | {last: "id"}
         pieces = [
             getattr(self.row, attributes[part[1:-1]]) if part.startswith("{") else literal(part)
@@ -158,8 +158,9 @@ class ResourceType(Generic[R, M]):
         """
         checked = compile_filter(query.filter, self.filterable, aliases=self.rules.aliases)
         asked_order = query.order_by if self.rules.is_ordered_by_caller else ""
+        rules = self.rules
         order = parse_order(
-            asked_order, self.sortable, default=self.rules.default_order, aliases=self.rules.aliases, last=self.rules.last_key
+            asked_order, self.sortable, default=rules.default_order, aliases=rules.aliases, last=rules.last_key
         )
         # The parent, which is in the path, and every other parameter that chooses rows.
         digest = request_digest(
@@ -167,9 +168,11 @@ class ResourceType(Generic[R, M]):
             | query.more_for_digest()
         )
         tokens = call.deps.page_tokens
-        position = tokens.decode(query.page_token, digest) if query.page_token else None
+        position = list(tokens.decode(query.page_token, digest)) if query.page_token else None
         page_size = page_size_of(query.page_size, default=self.rules.default_page_size, maximum=MAX_PAGE_SIZE)
-        found = await self.collection.page(call.db, PageQuery(checked, order, position, page_size), *where)
+        # Within one parent the ids are in the order of the names, and an index has them.
+        keys = tuple(OrderKey((ROW_ID,), key.is_descending) if key.names == NAME else key for key in order)
+        found = await self.collection.page(call.db, PageQuery(checked, keys, position, page_size), *where)
         next_token = tokens.encode(found.next_position, digest) if found.next_position is not None else ""
         return Page([self.message_of(row) for row in found.rows], next_token, found.total_size)
 
