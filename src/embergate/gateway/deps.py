@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from datetime import datetime
+from typing import Protocol, cast
 
 from fastapi import Request
 
 from embergate.aip.paging import PageTokens
-from embergate.gateway.authentication import DatabaseAuthenticator
 from embergate.storage.database import Database
+from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
+
+
+class ForgetfulAuthenticator(Authenticator, Protocol):
+    """An authenticator that remembers callers for a moment, and how lately their keys were used."""
+
+    def forget(self) -> None:
+        """Look every credential up again: one of them may have been revoked, or its user changed."""
+        ...
+
+    def take_used(self) -> Mapping[str, datetime]:
+        """Return the keys used since the last call of this, each with the time of its last use."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +34,7 @@ class GatewayDeps:
     database: Database
     keyring: Keyring
     page_tokens: PageTokens
-    authenticator: DatabaseAuthenticator
+    authenticator: ForgetfulAuthenticator
 
 
 def gateway_of(request: Request) -> GatewayDeps:

@@ -46,10 +46,13 @@ class Operation:
     writes: bool = False
     audited: bool = False
 
-    def route(self, summary: str) -> dict[str, Any]:
-        """Return what the router needs to know; `**operation.route("…")` in the decorator."""
+    def route(self, summary: str, *, variant: str = "") -> dict[str, Any]:
+        """Return what the router needs to know; `**operation.route("…")` in the decorator.
+
+        `variant` tells a second path of one operation from the first in the OpenAPI document.
+        """
         return {
-            "operation_id": f"Gateway_{self.name}",
+            "operation_id": f"Gateway_{self.name}{variant}",
             "name": self.name,
             "summary": summary,
             "dependencies": [Depends(self.enter, scope="function")],

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, literal
 
 from embergate.aip.fieldmask import prune, read_tree
 from embergate.aip.fields import FieldType, Kind, lower_camel
-from embergate.aip.filtering.compile import compile_filter
+from embergate.aip.filtering.checker import compile_filter
 from embergate.aip.message import Message, write_message
 from embergate.aip.message_fields import fields_of
 from embergate.aip.names import ResourcePattern

@@ -53,12 +53,12 @@ class RequestContextMiddleware:
             # Only the server cancels a request, when the grace after SIGTERM is over; the task ends with this answer.
             if status:
                 raise
-            await error_response(ShuttingDownError(), request_id)(scope, receive, send_with_id)
+            await error_response(ShuttingDownError(), request_id, scope["path"])(scope, receive, send_with_id)
         except Exception:
             log.exception("request_failed", request_id=request_id, path=_route_of(scope))
             if status:
                 raise
-            await error_response(EmbergateError(), request_id)(scope, receive, send_with_id)
+            await error_response(EmbergateError(), request_id, scope["path"])(scope, receive, send_with_id)
         seconds = monotonic_s() - started_at_s
         self.observe(_route_of(scope), status, seconds)
         log.debug(
@@ -102,7 +102,7 @@ class BodyLimitMiddleware:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = PayloadTooLargeError(f"the body is larger than {self.max_bytes} bytes; send fewer inputs")
-        response = error_response(error, scope.get("state", {}).get("request_id"))
+        response = error_response(error, scope.get("state", {}).get("request_id"), scope["path"])
         response.headers["connection"] = "close"  # the body is not read
         await response(scope, receive, send)
 

@@ -95,7 +95,7 @@ async def get_api_key_by_query(
     return await _described(call, user_id, query.key_id, query.read_mask)
 
 
-@router.get("/apiKeys/{key_id}", **GET.route("Describe an API key"))
+@router.get("/apiKeys/{key_id}", **GET.route("Describe an API key", variant="ByPath"))
 async def get_api_key(call: CurrentCall, user_id: str, key_id: str, query: ReadQuery) -> Response:
     """Return one key."""
     return await _described(call, user_id, key_id, query.read_mask)
