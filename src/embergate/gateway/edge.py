@@ -15,6 +15,8 @@ import structlog
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from embergate.aip.errors import InvalidArgumentError
+from embergate.aip.fields import lower_camel
 from embergate.aip.message import Message
 from embergate.errors import UnavailableError
 from embergate.gateway.access import Permission, require
@@ -71,9 +73,10 @@ class Operation:
         call = Call(caller or NOBODY, deps, db=None, event=event, account_id=account_id)  # type: ignore[arg-type]
         if caller is not None:
             event.by(caller, account_id)
-        event.resource = f"accounts/{account_id}" if account_id else ""
+        event.resource = _resource_in(request.url.path)
         event.payload = {**request.path_params, **({"query": dict(request.query_params)} if request.query_params else {})}
         try:
+            _check_text(request)
             if caller is not None and self.needs is not None:
                 require(caller, self.needs, account_id=account_id)
             if self.takes is not None:
@@ -112,3 +115,16 @@ class Operation:
                 await self._record(db, call, status_of(error))
         except UnavailableError:
             log.exception("audit_entry_lost", method=self.name, resource=call.event.resource)
+
+
+def _resource_in(path: str) -> str:
+    """Return the name of the resource, or the collection, that a path is about; what a call makes is named by its room."""
+    name = path.removeprefix("/v1/").partition(":")[0]
+    return name if name.startswith("accounts/") else ""
+
+
+def _check_text(request: Request) -> None:
+    """Refuse what no database stores, before it is asked for it. Raises: InvalidArgumentError."""
+    for name, value in (*request.path_params.items(), *request.query_params.multi_items()):
+        if "\0" in value or "\0" in name:
+            raise InvalidArgumentError(f"{lower_camel(name)} holds a NUL character")

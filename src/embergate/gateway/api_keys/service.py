@@ -53,7 +53,7 @@ async def create(call: Call, user_id: str, request: CreateApiKeyRequest) -> ApiK
     user = await owner(call, user_id)
     _check_expiry(call, request.api_key.expire_time)
     row, key = await add(call.db, call.deps.keyring, user, request.api_key)
-    call.event.resource = f"accounts/{call.account_id}/users/{user_id}/apiKeys/{row.key_id}"
+    call.event.resource = name_of(row)
     return shown(row, user, key)
 
 
@@ -85,12 +85,17 @@ def shown(row: ApiKeyRow, user: UserRow, key: str = "") -> ApiKey:
     return API_KEYS.message_of(row).model_copy(update={"email": user.email, "key": key})
 
 
+def name_of(row: ApiKeyRow) -> str:
+    """Return what the audit trail calls a key: keys have no name on the wire."""
+    return f"accounts/{row.account_id}/users/{row.user_id}/apiKeys/{row.key_id}"
+
+
 async def delete(call: Call, user_id: str, key_id: str) -> None:
     """End a key at once. Raises: NotFoundError."""
     await owner(call, user_id)
     row = await store.get(call.db, call.account_id, user_id, key_id)
     row.delete_time = now()
-    call.event.resource = f"accounts/{call.account_id}/users/{user_id}/apiKeys/{key_id}"
+    call.event.resource = name_of(row)
     call.after_commit.append(call.deps.authenticator.forget)
 
 
@@ -106,7 +111,7 @@ async def rotate(call: Call, user_id: str, key_id: str, grace: timedelta | None)
     row, key = await add(call.db, call.deps.keyring, user, draft)
     ends = now() + grace
     old.expire_time = min(old.expire_time, ends) if old.expire_time else ends
-    call.event.resource = f"accounts/{call.account_id}/users/{user_id}/apiKeys/{key_id}"
+    call.event.message = f"replaced by {row.key_id}"
     call.after_commit.append(call.deps.authenticator.forget)
     return shown(row, user, key)
 

@@ -33,7 +33,9 @@ async def create(call: Call, user_id: str, user: User) -> User:
     require_fields(user)
     role = parse_role(user.role)
     account = await accounts.get(call.db, call.account_id, for_update=True)
-    return USERS.message_of(await add(call.db, account.id, user_id or _id_from(user.email), user, role))
+    row = await add(call.db, account.id, user_id or _id_from(user.email), user, role)
+    call.event.resource = USERS.name_of(row)
+    return USERS.message_of(row)
 
 
 async def add(
