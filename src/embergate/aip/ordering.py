@@ -24,15 +24,18 @@ class OrderKey:
     is_descending: bool = False
 
 
-LAST_KEY: Final = OrderKey(("name",))
-
-
 def parse_order(
-    text: str | None, sortable: Mapping[str, FieldType], *, default: str = "", aliases: Mapping[str, str] | None = None
+    text: str | None,
+    sortable: Mapping[str, FieldType],
+    *,
+    default: str = "",
+    aliases: Mapping[str, str] | None = None,
+    last: str = "name",
 ) -> tuple[OrderKey, ...]:
     """Return the keys that `text`, such as `create_time desc, displayName`, sorts by; those of `default` if it is empty.
 
-    `name` is the last key unless it is one already, so that the order is total and a page can start behind a row.
+    `last`, which no two rows share, is the last key unless it is one already, so that the order is total and a page can
+    start behind a row.
     `sortable` are the fields that may be named; of a message, those inside it. `aliases` are more names for them.
     Raises: InvalidArgumentError(field="orderBy") for what is no list of sortable fields, a field that is named twice,
         or more than 8 of them.
@@ -48,7 +51,7 @@ def parse_order(
         keys.append(key)
     if len(keys) > MAX_KEYS:
         raise _error(f"it has {len(keys)} fields, at most {MAX_KEYS} are allowed")
-    return tuple(keys) if any(key.names == LAST_KEY.names for key in keys) else (*keys, LAST_KEY)
+    return tuple(keys) if any(key.names == (last,) for key in keys) else (*keys, OrderKey((last,)))
 
 
 def _parse_key(part: str, sortable: Mapping[str, FieldType], aliases: Mapping[str, str]) -> OrderKey:
