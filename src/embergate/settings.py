@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     secret_keys: SecretStr | None = Field(
         None,
         description="Keys of 32 random bytes or more in base64, separated by commas: the first signs and encrypts, the others "
-        "still verify and decrypt. Without it, one in the data directory, made at the first start. Lost keys are lost for good.",
+        "still verify and decrypt. Without it, one in the data directory, made at the first start. Keep a copy of it.",
     )
     bootstrap_api_key: SecretStr | None = Field(
         None, description="The first API key, 16 characters at least; without it one is generated and printed once."

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Final, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
@@ -69,7 +77,13 @@ class ProtoEnum(enum.StrEnum):
 class Message(BaseModel):
     """A structured value of the API."""
 
-    model_config = ConfigDict(alias_generator=lower_camel, populate_by_name=True, extra="forbid", hide_input_in_errors=True, validate_assignment=True)
+    model_config = ConfigDict(
+        alias_generator=lower_camel,
+        populate_by_name=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_assignment=True,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -161,4 +175,7 @@ def mutable_fields(message_type: type[Message]) -> Iterator[str]:
 
 
 # Free text of a map, bounded.
-StringMap = Annotated[dict[Annotated[str, Field(max_length=256)], Annotated[str, Field(max_length=1024)]], Field(max_length=MAX_MAP_ENTRIES)]
+StringMap = Annotated[
+    dict[Annotated[str, Field(max_length=256)], Annotated[str, Field(max_length=1024)]],
+    Field(max_length=MAX_MAP_ENTRIES),
+]

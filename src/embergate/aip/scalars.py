@@ -134,6 +134,9 @@ Int32 = Annotated[
     WithJsonSchema({"type": "integer", "format": "int32", "minimum": MIN_INT32, "maximum": MAX_INT32}),
 ]
 Double = Annotated[
-    float, BeforeValidator(_number), PlainSerializer(_write_number), WithJsonSchema({"type": "number", "format": "double"})
+    float,
+    BeforeValidator(_number),
+    PlainSerializer(_write_number),
+    WithJsonSchema({"type": "number", "format": "double"}),
 ]
 Bool = Annotated[bool, Field(strict=True)]

@@ -20,7 +20,7 @@ from embergate.storage.migrate import require_current, upgrade
 from embergate.web.keyring import MIN_MASTER_BYTES, Keyring
 
 DATABASE_FILE: Final = "embergate.db"
-SECRET_FILE: Final = "secret.key"
+SECRET_FILE: Final = "secret.key"  # noqa: S105 - a file's name
 VARIABLE: Final = "EMBERGATE_SECRET_KEYS"
 
 

@@ -89,9 +89,7 @@ class DatabaseAuthenticator:
         return caller_of(found, session_id=claims.session_id, expires_at=claims.expires_at)
 
 
-def caller_of(
-    user: UserRow, *, key_id: str = "", session_id: str = "", expires_at: datetime | None = None
-) -> Caller:
+def caller_of(user: UserRow, *, key_id: str = "", session_id: str = "", expires_at: datetime | None = None) -> Caller:
     """Return a user as a caller."""
     return Caller(
         account=user.account_id,

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.clock import now
 from embergate.gateway.audit.trail import Event
-from embergate.gateway.deps import GatewayDeps, gateway_of
+from embergate.gateway.deps import GatewayDeps
 from embergate.web.caller import Caller
 
 

@@ -74,7 +74,10 @@ class Operation:
         if caller is not None:
             event.by(caller, account_id)
         event.resource = _resource_in(request.url.path)
-        event.payload = {**request.path_params, **({"query": dict(request.query_params)} if request.query_params else {})}
+        event.payload = {
+            **request.path_params,
+            **({"query": dict(request.query_params)} if request.query_params else {}),
+        }
         try:
             _check_text(request)
             if caller is not None and self.needs is not None:

@@ -1,4 +1,4 @@
-"""`ResourceType`: one kind of resource: its message, its rows, its name. A room declares it; the AIP behaviour is here, once."""
+"""`ResourceType`: one kind of resource: its message, rows and name. A room declares it; the AIP behaviour is here, once."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ListParameters(ReadParameters):
 
     page_size: int = Field(0, ge=-(2**31), lt=2**31, description="At most this many; 50 by default, 200 at most.")
     page_token: str = Field("", description="`nextPageToken` of the page before.")
-    filter: str = Field("", description="An AIP-160 filter, for instance `state=READY AND display_name:\"lab\"`.")
+    filter: str = Field("", description='An AIP-160 filter, for instance `state=READY AND display_name:"lab"`.')
     order_by: str = Field("", description="Fields to order by, separated by commas, each perhaps followed by ` desc`.")
 
     def more_for_digest(self) -> Mapping[str, str]:
@@ -74,7 +74,9 @@ class ListParameters(ReadParameters):
 class UpdateParameters(QueryParameters):
     """The query of every Update."""
 
-    update_mask: str | None = Field(None, description="Fields to change; those that the body holds, where it is left out.")
+    update_mask: str | None = Field(
+        None, description="Fields to change; those that the body holds, where it is left out."
+    )
 
 
 ReadQuery = Annotated[ReadParameters, Query()]
@@ -130,7 +132,9 @@ class ResourceType(Generic[R, M]):
         """Return the row's resource name."""
         assert self.pattern is not None, "this resource has no name. This is a bug."
         *parents, last = self.pattern.ids
-        return self.pattern.format(**{part: getattr(row, f"{part}_id") for part in parents}, **{last: getattr(row, "id")})
+        return self.pattern.format(
+            **{part: getattr(row, f"{part}_id") for part in parents}, **{last: getattr(row, ROW_ID)}
+        )
 
     def _name_column(self, pattern: str) -> ColumnElement[str]:
         """Return the resource name in SQL, for filters."""

@@ -1,4 +1,4 @@
-"""What the gateway does beside its calls: now and then it writes down when keys were last used, and throws away what has expired."""
+"""What the gateway does beside its calls: now and then it writes down when keys were last used, and drops what has expired."""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ class DeleteApiKeyRequest(Message):
 class RotateApiKeyRequest(Message):
     """The body of RotateApiKey."""
 
-    grace_period: Annotated[Duration | None, Field(description="How long the old key still works; a day by default.")] = None
+    grace_period: Annotated[
+        Duration | None, Field(description="How long the old key still works; a day by default.")
+    ] = None
 
 
 class ListApiKeysResponse(ListResponse):

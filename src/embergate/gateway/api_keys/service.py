@@ -32,9 +32,9 @@ MAX_GRACE: Final = timedelta(days=30)
 
 async def owner(call: Call, user_id: str) -> UserRow:
     """Return the user whose keys a call is about. Raises: ForbiddenError if they are not the caller's to manage."""
-    if user_id != call.caller.user or call.account_id != call.caller.account:
-        if not has_permission(call.caller, Permission.ADMIN):
-            raise ForbiddenError("only an admin may manage another user's API keys")
+    is_own = (call.account_id, user_id) == (call.caller.account, call.caller.user)
+    if not is_own and not has_permission(call.caller, Permission.ADMIN):
+        raise ForbiddenError("only an admin may manage another user's API keys")
     user = await users.get(call.db, call.account_id, user_id)
     if not outranks(call.caller, Role(user.role), is_operator=user.is_operator):
         raise ForbiddenError("a key with more rights than its creator's cannot be made or changed")

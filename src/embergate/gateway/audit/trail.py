@@ -105,9 +105,7 @@ def redact(value: Any, depth: int = 0) -> Any:
     if depth > MAX_REDACTION_DEPTH:
         return REDACTED
     if isinstance(value, Mapping):
-        return {
-            key: REDACTED if _is_secret(key, item) else redact(item, depth + 1) for key, item in value.items()
-        }
+        return {key: REDACTED if _is_secret(key, item) else redact(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
         return [redact(item, depth + 1) for item in value]
     return value

@@ -24,6 +24,7 @@ CREATE: Final = Operation("CreateUser", User, needs=Permission.ADMIN, takes=User
 GET: Final = Operation("GetUser", User, needs=Permission.READ)
 UPDATE: Final = Operation("UpdateUser", User, needs=Permission.ADMIN, takes=User, writes=True)
 
+
 class CreateUserQuery(QueryParameters):
     """The query of CreateUser."""
 

@@ -84,11 +84,18 @@ async def update(call: Call, user_id: str, patch: User, mask: str | None) -> Use
         if row.service_account:
             raise InvalidArgumentError("the address of a service account is given by the server", field="email")
         await _check_email(call.db, call.account_id, after.email, user_id)
-    if row.role == Role.ADMIN.value and role is not Role.ADMIN and not await store.count_admins(
-        call.db, call.account_id, besides=user_id
+    if (
+        row.role == Role.ADMIN.value
+        and role is not Role.ADMIN
+        and not await store.count_admins(call.db, call.account_id, besides=user_id)
     ):
         raise FailedPreconditionError(f"{user_id} is the account's last admin; make another user an admin first")
-    row.display_name, row.role, row.email, row.email_key = after.display_name, role.value, after.email, email_key(after.email)
+    row.display_name, row.role, row.email, row.email_key = (
+        after.display_name,
+        role.value,
+        after.email,
+        email_key(after.email),
+    )
     row.update_time = now()
     call.after_commit.append(call.deps.authenticator.forget)
     return USERS.message_of(row)
@@ -100,7 +107,9 @@ def parse_role(text: str) -> Role:
         return Role(text)
     except ValueError:
         known = ", ".join(Role)
-        raise InvalidArgumentError(f"role: there is no role {text[:40]!r}; choose one of {known}", field="role") from None
+        raise InvalidArgumentError(
+            f"role: there is no role {text[:40]!r}; choose one of {known}", field="role"
+        ) from None
 
 
 def email_key(email: str) -> str:
