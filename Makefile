@@ -45,7 +45,12 @@ $(CLIENTS)/.ready: requirements/clients.txt
 	$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/clients.txt
 	@touch $@
 
-clients: $(CLIENTS)/.ready  ## create .clients: API clients that need an environment of their own
+$(CLIENTS)-gateway/.ready: requirements/clients-gateway.txt
+	$(PYTHON) -m venv $(CLIENTS)-gateway
+	$(CLIENTS)-gateway/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/clients-gateway.txt
+	@touch $@
+
+clients: $(CLIENTS)/.ready $(CLIENTS)-gateway/.ready  ## create .clients and .clients-gateway: API clients with environments of their own
 
 docs: develop  ## write the generated reference pages
 	$(BIN)/python -m tools.settings_reference

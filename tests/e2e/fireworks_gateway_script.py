@@ -1,0 +1,62 @@
+"""Runs in `.clients-gateway`: what fireworks-ai 1.x makes of the gateway, printed as JSON."""
+
+import json
+import sys
+
+import fireworks
+from fireworks import Fireworks
+from fireworks._models import BaseModel
+
+BASE, KEY = sys.argv[1:3]
+client = Fireworks(base_url=BASE, api_key=KEY, account_id="default")
+
+
+def shown(model: BaseModel) -> dict[str, object]:
+    return json.loads(model.to_json())
+
+
+def refused(make: object) -> str:
+    try:
+        make()
+    except fireworks.APIStatusError as error:
+        return f"{type(error).__name__} {error.status_code}: {error.response.json()}"
+    return "accepted"
+
+
+created = [
+    client.users.create(role="user", user_id=f"sdk-{number}", email=f"sdk-{number}@example.org", display_name=f"{number}")
+    for number in range(7)
+]
+key = client.api_keys.create("sdk-0", api_key={"display_name": "from the sdk", "annotations": {"team": "search"}})
+their_client = Fireworks(base_url=BASE, api_key=key.key, account_id="default")
+secret = client.secrets.create(name="accounts/default/secrets/s3", key_name="S3", value="do-not-show-this")
+found = {
+    "users": [user.name for user in client.users.list(page_size=3, filter='email:"SDK-"', order_by="display_name desc")],
+    "created": shown(created[0]),
+    "read": shown(client.users.get("sdk-0")),
+    "masked": shown(client.users.get("sdk-0", read_mask="name,role")),
+    "updated": shown(client.users.update("sdk-1", role="contributor")),
+    "key": shown(key),
+    "keys": [shown(listed) for listed in client.api_keys.list("sdk-0", page_size=1)],
+    "account": shown(client.accounts.get()),
+    "their accounts": [account.name for account in their_client.accounts.list()],
+    "secret": shown(secret),
+    "secrets": [listed.name for listed in client.secrets.list()],
+    "audit": client.get("/v1/accounts/default/auditLogs?pageSize=100", cast_to=object),
+    "policy": client.get("/v1/accounts/default/policySettings", cast_to=object),
+    "redemptions": client.get("/v1/accounts/default/creditRedemptions", cast_to=object),
+    "errors": {
+        "taken": refused(lambda: client.users.create(role="user", user_id="sdk-0", email="x@example.org")),
+        "no user": refused(lambda: client.users.get("nobody")),
+        "bad filter": refused(lambda: client.users.list(filter="colour=red")),
+        "foreign": refused(lambda: client.accounts.get(account_id="elsewhere")),
+        "not theirs": refused(lambda: their_client.users.create(role="admin", user_id="x", email="x@example.org")),
+        "no code": refused(
+            lambda: client.post("/v1/creditCodes:redeem", body={"code": "NONE", "name": "accounts/default"}, cast_to=object)
+        ),
+    },
+}
+client.api_keys.delete("sdk-0", key_id=key.key_id)
+client.secrets.delete("s3")
+found["errors"]["deleted key"] = refused(lambda: their_client.accounts.list())
+print(json.dumps(found))

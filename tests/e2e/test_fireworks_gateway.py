@@ -1,0 +1,64 @@
+"""The fireworks-ai 1.x client, unmodified, against the gateway of a real server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.server import Server
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".clients-gateway" / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def heard(server: Server) -> dict[str, Any]:
+    """What the client makes of our answers."""
+    assert PYTHON.exists(), "run `make clients` first"
+    command = [str(PYTHON), str(ROOT / "tests" / "e2e" / "fireworks_gateway_script.py"), server.base, server.key]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_users_are_created_read_updated_and_paged_through(heard: dict[str, Any]) -> None:
+    assert heard["users"] == [f"accounts/default/users/sdk-{number}" for number in range(6, -1, -1)]
+    assert heard["read"] == heard["created"]
+    assert heard["masked"] == {"name": "accounts/default/users/sdk-0", "role": "user"}
+    assert heard["updated"]["role"] == "contributor"
+    assert heard["updated"]["displayName"] == "1"
+
+
+def test_key_is_shown_once_and_works(heard: dict[str, Any]) -> None:
+    assert heard["key"]["key"].startswith("eg_")
+    [listed] = heard["keys"]
+    assert (listed["keyId"], listed["key"], listed["annotations"]) == (heard["key"]["keyId"], "", {"team": "search"})
+    assert heard["their accounts"] == [heard["account"]["name"]] == ["accounts/default"]
+    assert heard["errors"]["deleted key"].startswith("AuthenticationError 401")
+
+
+def test_secret_is_kept_and_not_shown(heard: dict[str, Any]) -> None:
+    assert heard["secrets"] == ["accounts/default/secrets/s3"]
+    assert "do-not-show-this" not in json.dumps(heard)
+
+
+def test_what_the_client_has_no_method_for_is_read_raw(heard: dict[str, Any]) -> None:
+    methods = {entry["method"] for entry in heard["audit"]["auditLogs"]}
+    assert {"/gateway.Gateway/CreateUser", "/gateway.Gateway/CreateApiKey"} <= methods
+    assert heard["policy"]["name"] == "accounts/default/policySettings"
+    assert heard["redemptions"] == {"creditRedemptions": [], "nextPageToken": "", "totalSize": 0}
+
+
+def test_errors_map_to_the_clients_classes(heard: dict[str, Any]) -> None:
+    errors = heard["errors"]
+    assert errors["taken"].startswith("ConflictError 409: {'code': 6")
+    assert errors["no user"].startswith("NotFoundError 404: {'code': 5")
+    assert errors["bad filter"].startswith("BadRequestError 400: {'code': 3")
+    assert errors["foreign"].startswith("PermissionDeniedError 403: {'code': 7")
+    assert errors["not theirs"].startswith("PermissionDeniedError 403: {'code': 7")
+    assert errors["no code"].startswith("NotFoundError 404: {'code': 5")
