@@ -49,7 +49,7 @@ found = {
         "taken": refused(lambda: client.users.create(role="user", user_id="sdk-0", email="x@example.org")),
         "no user": refused(lambda: client.users.get("nobody")),
         "bad filter": refused(lambda: client.users.list(filter="colour=red")),
-        "foreign": refused(lambda: client.accounts.get(account_id="elsewhere")),
+        "foreign": refused(lambda: their_client.accounts.get(account_id="elsewhere")),
         "not theirs": refused(lambda: their_client.users.create(role="admin", user_id="x", email="x@example.org")),
         "no code": refused(
             lambda: client.post("/v1/creditCodes:redeem", body={"code": "NONE", "name": "accounts/default"}, cast_to=object)
