@@ -109,12 +109,28 @@ class Message(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """List the fields that a create needs as `required`: in Python they have defaults, as every proto3 field has."""
-        document = handler.resolve_ref_schema(handler(schema))
+        """Say what is read, or what is written: in Python every field has a default, as in proto3, and none is null."""
+        reference = handler(schema)
+        document = handler.resolve_ref_schema(reference)
+        properties = document.get("properties", {})
+        if handler.mode == "serialization":  # a read mask may leave any of them out
+            return reference
         required = [lower_camel(name) for name in cls.model_fields if REQUIRED in behaviors(cls, name)]
         if required:
             document["required"] = required
+        for name in cls.model_fields:
+            if OUTPUT_ONLY in behaviors(cls, name):
+                properties[lower_camel(name)] = {"readOnly": True, "description": "Set by the server; ignored here."}
+            elif REQUIRED not in behaviors(cls, name):
+                properties[lower_camel(name)] = _nullable(properties[lower_camel(name)])
+        return reference
+
+
+def _nullable(document: JsonSchemaValue) -> JsonSchemaValue:
+    if {"type": "null"} in document.get("anyOf", []):
         return document
+    outer = {key: document.pop(key) for key in ("default", "title", "description") if key in document}
+    return {"anyOf": [document, {"type": "null"}], **outer}
 
 
 M = TypeVar("M", bound=Message)

@@ -62,6 +62,12 @@ def format_duration(length: timedelta) -> str:
     return f"{'-' if micros < 0 else ''}{seconds}{digits}s"
 
 
+WHOLE: Final = r"^-?\d{1,19}$"
+_INT64: Final = {"type": "integer", "minimum": MIN_INT64, "maximum": MAX_INT64}
+_INT32: Final = {"type": "integer", "format": "int32", "minimum": MIN_INT32, "maximum": MAX_INT32}
+_DOUBLE: Final = {"type": "number", "format": "double"}
+
+
 def _timestamp(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value
@@ -107,7 +113,6 @@ def _write_number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-# NOTE: the JSON schemas are written out, so that the input's and the answer's are the same component.
 Timestamp = Annotated[
     datetime,
     BeforeValidator(_timestamp),
@@ -125,18 +130,21 @@ Int64 = Annotated[
     BeforeValidator(_integer),
     Field(ge=MIN_INT64, le=MAX_INT64),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "format": "int64", "pattern": r"^-?\d{1,19}$"}),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "int64", "pattern": WHOLE}, _INT64]}, mode="validation"),
+    WithJsonSchema({"type": "string", "format": "int64", "pattern": WHOLE}, mode="serialization"),
 ]
 Int32 = Annotated[
     int,
     BeforeValidator(_integer),
     Field(ge=MIN_INT32, le=MAX_INT32),
-    WithJsonSchema({"type": "integer", "format": "int32", "minimum": MIN_INT32, "maximum": MAX_INT32}),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": WHOLE}, _INT32]}, mode="validation"),
+    WithJsonSchema(_INT32, mode="serialization"),
 ]
 Double = Annotated[
     float,
     BeforeValidator(_number),
     PlainSerializer(_write_number),
-    WithJsonSchema({"type": "number", "format": "double"}),
+    WithJsonSchema({"anyOf": [{"type": "string"}, _DOUBLE]}, mode="validation"),
+    WithJsonSchema(_DOUBLE, mode="serialization"),
 ]
 Bool = Annotated[bool, Field(strict=True)]

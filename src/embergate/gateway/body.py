@@ -14,6 +14,7 @@ from embergate.errors import PayloadTooLargeError
 MAX_BODY_BYTES: Final = 1 << 20
 MAX_JSON_DEPTH: Final = 64
 INPUT_SUFFIX: Final = "Input"
+PART_SUFFIX: Final = "Update"
 M = TypeVar("M", bound=Message)
 
 
@@ -58,7 +59,8 @@ def body_of(message_type: type[M]) -> Any:
     return Depends(parsed)
 
 
-def request_body(message_type: type[Message]) -> dict[str, Any]:
+def request_body(message_type: type[Message], *, is_part: bool) -> dict[str, Any]:
     """Return the OpenAPI description of a body; `gateway/document.py` adds the schema that it names."""
-    reference = {"$ref": f"#/components/schemas/{message_type.__name__}{INPUT_SUFFIX}"}
+    name = message_type.__name__ + (PART_SUFFIX if is_part else INPUT_SUFFIX)
+    reference = {"$ref": f"#/components/schemas/{name}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}

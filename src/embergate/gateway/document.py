@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
-from embergate.gateway.body import INPUT_SUFFIX
+from embergate.gateway.body import INPUT_SUFFIX, PART_SUFFIX
 from embergate.gateway.edge import Operation
 
 
@@ -36,4 +36,13 @@ def body_schemas(app: FastAPI) -> dict[str, Any]:
     models = [(message, "validation") for message in sorted(taken, key=lambda message: message.__name__)]
     template = "#/components/schemas/{model}" + INPUT_SUFFIX
     _, schemas = models_json_schema(models, ref_template=template)  # type: ignore[arg-type]
-    return {f"{name}{INPUT_SUFFIX}": schema for name, schema in schemas.get("$defs", {}).items()}
+    found = schemas.get("$defs", {})
+    whole = {f"{name}{INPUT_SUFFIX}": schema for name, schema in found.items()}
+    parts = {
+        f"{operation.takes.__name__}{PART_SUFFIX}": {
+            key: value for key, value in found[operation.takes.__name__].items() if key != "required"
+        }
+        for operation in operations_of(app)
+        if operation.takes is not None and operation.takes_part
+    }
+    return whole | parts

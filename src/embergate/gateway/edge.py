@@ -45,6 +45,8 @@ class Operation:
     answers: type[Message]
     needs: Permission | None
     takes: type[Message] | None = None
+    # An update takes any of the fields; what is required otherwise may be left out.
+    takes_part: bool = False
     writes: bool = False
     audited: bool = False
 
@@ -59,7 +61,7 @@ class Operation:
             "summary": summary,
             "dependencies": [Depends(self.enter, scope="function")],
             "responses": {200: {"model": self.answers, "description": "Done."}, **GATEWAY_ERRORS},
-            "openapi_extra": request_body(self.takes) if self.takes else None,
+            "openapi_extra": request_body(self.takes, is_part=self.takes_part) if self.takes else None,
         }
 
     async def enter(self, request: Request) -> AsyncIterator[None]:

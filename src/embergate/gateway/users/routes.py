@@ -22,7 +22,7 @@ from embergate.storage.tables.accounts import UserRow
 LIST: Final = Operation("ListUsers", ListUsersResponse, needs=Permission.READ)
 CREATE: Final = Operation("CreateUser", User, needs=Permission.ADMIN, takes=User, writes=True)
 GET: Final = Operation("GetUser", User, needs=Permission.READ)
-UPDATE: Final = Operation("UpdateUser", User, needs=Permission.ADMIN, takes=User, writes=True)
+UPDATE: Final = Operation("UpdateUser", User, needs=Permission.ADMIN, takes=User, takes_part=True, writes=True)
 
 
 class CreateUserQuery(QueryParameters):
