@@ -29,7 +29,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class FieldType:
-    """One field's type: an enum's names in the order of their numbers, a message's fields, a list's element or a map's value."""
+    """One field's type: an enum's names in the order of their numbers, a message's fields, a list's element, a map's value."""
 
     kind: Kind
     enum_names: tuple[str, ...] = ()

@@ -58,7 +58,10 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """`field operator value`, for a scalar field; false where the field is unset."""
+    """`field operator value`, for a scalar field; false where the field is unset, also for `!=`.
+
+    Bools and enums have EQ and NE only; strings are ordered by code point.
+    """
 
     field: FieldPath
     operator: Operator
@@ -69,7 +72,7 @@ class Compare:
 class Like:
     """A string field that starts, ends or both with free text: `= "a*"` is (leading False, trailing True), text "a".
 
-    `negated` is `!=`: false, too, where the field is unset.
+    Case matters, and a `*` in `text` is that character itself. `negated` is `!=`: false, too, where the field is unset.
     """
 
     field: FieldPath
@@ -89,7 +92,7 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class HasElement:
-    """A list with an element equal to `value`, or whose field `names` is."""
+    """A list with an element equal to `value`, or with an element whose field `names`, outermost first, is set and equal."""
 
     field: FieldPath
     value: Value
@@ -106,16 +109,20 @@ class HasKey:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """A field that is set and not its type's default value."""
+    """A field that is set and not its type's default value: not empty, 0 or false, nor an enum's first name.
+
+    A message that is set counts whatever it holds.
+    """
 
     field: FieldPath
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A bare literal: any string field holds the text, whatever its case."""
+    """A bare literal: any of `fields`, the message's string fields at whatever depth, holds the text, whatever its case."""
 
     text: str
+    fields: tuple[FieldPath, ...]
 
 
 Node = And | Or | Not | Compare | Like | Contains | HasElement | HasKey | Present | Search
