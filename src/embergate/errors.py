@@ -119,6 +119,13 @@ class PayloadTooLargeError(EmbergateError):
     code = "PAYLOAD_TOO_LARGE"
 
 
+class UnavailableError(EmbergateError):
+    """Something that the server needs cannot be reached; try again."""
+
+    http_status = 503
+    code = "UNAVAILABLE"
+
+
 class OverloadedError(EmbergateError):
     """The server's queue is full."""
 
