@@ -24,14 +24,18 @@ def refused(make: object) -> str:
 
 
 created = [
-    client.users.create(role="user", user_id=f"sdk-{number}", email=f"sdk-{number}@example.org", display_name=f"{number}")
+    client.users.create(
+        role="user", user_id=f"sdk-{number}", email=f"sdk-{number}@example.org", display_name=f"{number}"
+    )
     for number in range(7)
 ]
 key = client.api_keys.create("sdk-0", api_key={"display_name": "from the sdk", "annotations": {"team": "search"}})
 their_client = Fireworks(base_url=BASE, api_key=key.key, account_id="default")
 secret = client.secrets.create(name="accounts/default/secrets/s3", key_name="S3", value="do-not-show-this")
 found = {
-    "users": [user.name for user in client.users.list(page_size=3, filter='email:"SDK-"', order_by="display_name desc")],
+    "users": [
+        user.name for user in client.users.list(page_size=3, filter='email:"SDK-"', order_by="display_name desc")
+    ],
     "created": shown(created[0]),
     "read": shown(client.users.get("sdk-0")),
     "masked": shown(client.users.get("sdk-0", read_mask="name,role")),
@@ -52,7 +56,9 @@ found = {
         "foreign": refused(lambda: their_client.accounts.get(account_id="elsewhere")),
         "not theirs": refused(lambda: their_client.users.create(role="admin", user_id="x", email="x@example.org")),
         "no code": refused(
-            lambda: client.post("/v1/creditCodes:redeem", body={"code": "NONE", "name": "accounts/default"}, cast_to=object)
+            lambda: client.post(
+                "/v1/creditCodes:redeem", body={"code": "NONE", "name": "accounts/default"}, cast_to=object
+            )
         ),
     },
 }

@@ -1,1 +1,5 @@
 """The tables, a module for each area. Importing this package imports them all, so that `Base.metadata` is complete."""
+
+from embergate.storage.tables import accounts, audit, credentials, credits  # noqa: A004 - nobody quits by it
+
+__all__ = ["accounts", "audit", "credentials", "credits"]
