@@ -223,6 +223,13 @@ def test_excerpt_keeps_to_the_filter(text: str, cut_before: bool, cut_after: boo
     assert (shown.startswith("…"), shown.endswith("…")) == (cut_before, cut_after)
 
 
+@pytest.mark.parametrize(("num_before", "excerpt"), [(35, "…"), (34, "x")])
+def test_excerpt_marks_even_one_character_left_out(num_before: int, excerpt: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        parse_filter("x" * num_before + "= =" + " y" * 100)
+    assert caught.value.message.split("\n")[1][2] == excerpt
+
+
 def test_line_break_does_not_move_the_caret() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         parse_filter("a\nb\t= = c")

@@ -56,6 +56,10 @@ def test_without_a_default_the_order_is_by_name(text: str | None) -> None:
     assert parse_order(text, FIELDS) == (NAME,)
 
 
+def test_longest_order() -> None:
+    assert parse_order("a," + " " * 997 + "b", FIELDS) == (key("a"), key("b"), NAME)
+
+
 REFUSED = {
     "nope": "nope is not a field to sort by; these are: name, display_name,",
     "annotations": "annotations is not a field to sort by",
