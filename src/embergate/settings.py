@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     data_dir: Path = Field(default_factory=_default_data_dir, description="Where the server keeps its own files.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="The database: `sqlite:///file` or `postgresql://user:password@host/name`; "
+        "without it, SQLite's `embergate.db` in the data directory.",
+    )
     bootstrap_api_key: SecretStr | None = Field(
         None, description="The first API key, 16 characters at least; without it one is generated and printed once."
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-HEAVY_MODULES = ("openvino", "numpy", "fastapi", "pydantic", "tokenizers", "huggingface_hub")
+HEAVY_MODULES = ("openvino", "numpy", "fastapi", "pydantic", "tokenizers", "huggingface_hub", "sqlalchemy")
 
 
 def run(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_names_every_command() -> None:
     listed = run("--help").stdout
-    for command in ("serve", "embed", "models", "bench", "openapi"):
+    for command in ("serve", "embed", "models", "bench", "openapi", "migrate", "backup"):
         assert command in listed
 
 

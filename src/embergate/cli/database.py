@@ -1,0 +1,59 @@
+"""`embergate migrate` and `embergate backup`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from embergate.settings import Settings
+
+DATABASE_FILE: Final = "embergate.db"
+
+
+def migrate() -> None:
+    """Bring the database's tables to what this version expects; do nothing if they are. Make a backup first."""
+    from embergate.settings import load_settings
+
+    asyncio.run(_migrate(database_url(load_settings())))
+
+
+async def _migrate(url: str) -> None:
+    from embergate.storage.database import Database
+    from embergate.storage.migrate import SchemaState, state, upgrade
+
+    database = Database.open(url)
+    try:
+        before = await state(database)
+        await upgrade(database)
+    finally:
+        await database.close()
+    typer.echo("nothing to do" if before is SchemaState.CURRENT else "migrated")
+
+
+def backup(file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:
+    """Copy the SQLite database into a file, also while the server runs. For PostgreSQL use pg_dump."""
+    from embergate.settings import load_settings
+    from embergate.storage.backup import back_up
+
+    asyncio.run(back_up(database_url(load_settings()), file))
+    typer.echo(f"{file}: {file.stat().st_size:,} bytes")
+
+
+def database_url(settings: Settings) -> str:
+    """Return where the database is; the data directory is made if the database is a file in it.
+
+    Raises: ConfigurationError if the data directory cannot be made.
+    """
+    from embergate.errors import ConfigurationError
+
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(f"EMBERGATE_DATA_DIR: {settings.data_dir} cannot be used: {error.strerror}") from error
+    return f"sqlite:///{settings.data_dir.absolute() / DATABASE_FILE}"
