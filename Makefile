@@ -39,6 +39,13 @@ check: develop  ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.lint
+	$(BIN)/python -m tools.migrations check
+
+migrate: setup  ## bring the database's tables to what this version expects
+	$(BIN)/embergate migrate
+
+migration: develop  ## write the migration to the tables in the code: make migration NAME=add_users
+	$(BIN)/python -m tools.migrations new $(NAME)
 
 $(CLIENTS)/.ready: requirements/clients.txt
 	$(PYTHON) -m venv $(CLIENTS)
@@ -87,4 +94,4 @@ lock:  ## write requirements/serve.txt and dev.txt again from pyproject.toml (ne
 	$(LOCK) --output-file requirements/serve.txt
 	$(LOCK) --group dev --output-file requirements/dev.txt
 
-.PHONY: help setup serve develop check clients docs test oracle test-oracle golden bench lock
+.PHONY: help setup serve develop check migrate migration clients docs test oracle test-oracle golden bench lock

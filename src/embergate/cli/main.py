@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from embergate.cli import benchmark, models
+from embergate.cli import benchmark, database, models
 from embergate.cli.embedding.command import embed
 from embergate.errors import EmbergateError, InvalidRequestError
 
@@ -21,6 +21,8 @@ app = typer.Typer(
 app.add_typer(models.app, name="models")
 app.command()(benchmark.bench)
 app.command("embed")(embed)
+app.command()(database.migrate)
+app.command()(database.backup)
 
 
 @app.command()
