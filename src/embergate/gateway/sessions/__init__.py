@@ -1,0 +1,1 @@
+"""Sessions: log in, refresh, log out; the tokens that prove a session to both planes."""
