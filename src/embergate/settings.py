@@ -56,6 +56,41 @@ class Settings(BaseSettings):
     bootstrap_account: str = Field(
         "default", pattern=r"^[a-z][a-z0-9-]{0,62}$", description="The account that the first API key belongs to."
     )
+    access_token_lifetime_s: int = Field(
+        900, ge=60, le=86_400, description="Seconds that a session's access token is good for; then it is refreshed."
+    )
+    session_lifetime_s: int = Field(
+        2_592_000, ge=300, le=31_536_000, description="Seconds from a login until the session ends for good."
+    )
+    refresh_leeway_s: int = Field(
+        10,
+        ge=0,
+        le=60,
+        description="Seconds in which a refresh token that is shown again is refused only; later, its session is ended.",
+    )
+    signing_key_age_s: int = Field(
+        2_592_000, ge=3_600, description="Seconds after which a new key signs access tokens."
+    )
+    logins_per_address: int = Field(
+        10,
+        ge=1,
+        le=10_000,
+        description="Logins by one address in five minutes, beyond it a 429; counted by each process.",
+    )
+    logins_per_client: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="Logins from one IP address in five minutes, beyond it a 429; counted by each process.",
+    )
+    oidc_issuer: str = Field(
+        "", description="URL of an OpenID Connect provider to log in by, exactly as the provider spells it."
+    )
+    oidc_client_id: str = Field("", description="What the provider knows this server as.")
+    oidc_client_secret: SecretStr | None = Field(None, description="The client's secret, if the provider gave one.")
+    oidc_redirect_url: str = Field(
+        "", description="Where the provider sends people back to: `https://<this server>/v1/auth/oidc/callback`."
+    )
     models: Annotated[tuple[str, ...], NoDecode] = Field(
         ("sentence-transformers/all-MiniLM-L6-v2",),
         min_length=1,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,11 @@ from embergate.aip.paging import PageTokens
 from embergate.errors import ConfigurationError
 from embergate.gateway.authentication import DatabaseAuthenticator
 from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.sessions.attempts import LoginAttempts
+from embergate.gateway.sessions.oidc import OidcClient, OidcProvider
+from embergate.gateway.sessions.parts import SessionParts
+from embergate.gateway.sessions.passwords import Passwords
+from embergate.gateway.sessions.rules import SessionRules
 from embergate.gateway.sessions.tokens import AccessTokens
 from embergate.gateway.startup import check_keyring, first_account
 from embergate.ids import new_secret_bytes
@@ -22,6 +29,7 @@ from embergate.web.keyring import MIN_MASTER_BYTES, Keyring
 DATABASE_FILE: Final = "embergate.db"
 SECRET_FILE: Final = "secret.key"  # noqa: S105 - a file's name
 VARIABLE: Final = "EMBERGATE_SECRET_KEYS"
+HTTPS_OR_LOOPBACK: Final = re.compile(r"https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]")
 
 
 def database_url(settings: Settings) -> str:
@@ -54,13 +62,56 @@ def open_keyring(settings: Settings) -> Keyring:
 
 def open_gateway(settings: Settings) -> GatewayDeps:
     """Return the gateway's parts; nothing is connected yet. Whoever opens them closes the database."""
-    return gateway_over(Database.open(database_url(settings)), open_keyring(settings))
+    sessions = (session_rules(settings), oidc_client(settings))
+    return gateway_over(Database.open(database_url(settings)), open_keyring(settings), *sessions)
 
 
-def gateway_over(database: Database, keyring: Keyring) -> GatewayDeps:
+def gateway_over(
+    database: Database, keyring: Keyring, rules: SessionRules | None = None, oidc: OidcClient | None = None
+) -> GatewayDeps:
     """Return the gateway's parts over a database and the secrets that belong to it."""
-    authenticator = DatabaseAuthenticator(database, keyring, AccessTokens(keyring))
-    return GatewayDeps(database, keyring, PageTokens(keyring.keys("page-token")), authenticator)
+    rules = rules or SessionRules()
+    tokens = AccessTokens(keyring, rules)
+    provider = OidcProvider(oidc) if oidc else None
+    sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), provider)
+    authenticator = DatabaseAuthenticator(database, keyring, tokens)
+    return GatewayDeps(database, keyring, PageTokens(keyring.keys("page-token")), authenticator, sessions)
+
+
+def session_rules(settings: Settings) -> SessionRules:
+    """Return how long sessions live, and how often somebody may try to open one."""
+    return SessionRules(
+        access_lifetime=timedelta(seconds=settings.access_token_lifetime_s),
+        session_lifetime=timedelta(seconds=settings.session_lifetime_s),
+        refresh_leeway=timedelta(seconds=settings.refresh_leeway_s),
+        signing_key_age=timedelta(seconds=settings.signing_key_age_s),
+        attempts_per_address=settings.logins_per_address,
+        attempts_per_client=settings.logins_per_client,
+    )
+
+
+def oidc_client(settings: Settings) -> OidcClient | None:
+    """Return what the OpenID Connect provider knows this server as, None where no provider is set.
+
+    Raises: ConfigurationError if some of the settings are missing, or a URL is not https.
+    """
+    needed = {
+        "EMBERGATE_OIDC_ISSUER": settings.oidc_issuer,
+        "EMBERGATE_OIDC_CLIENT_ID": settings.oidc_client_id,
+        "EMBERGATE_OIDC_REDIRECT_URL": settings.oidc_redirect_url,
+    }
+    secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else ""
+    if not any(needed.values()) and not secret:
+        return None
+    for variable, value in needed.items():
+        if not value:
+            raise ConfigurationError(
+                f"{variable} must be set as well: an OpenID Connect provider needs {', '.join(needed)}"
+            )
+    for variable in ("EMBERGATE_OIDC_ISSUER", "EMBERGATE_OIDC_REDIRECT_URL"):
+        if not HTTPS_OR_LOOPBACK.match(needed[variable]):
+            raise ConfigurationError(f"{variable} must begin with https://, or be of this machine")
+    return OidcClient(settings.oidc_issuer, settings.oidc_client_id, settings.oidc_redirect_url, secret)
 
 
 async def prepare_gateway(settings: Settings) -> str | None:

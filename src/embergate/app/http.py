@@ -18,6 +18,7 @@ from embergate.gateway.accounts import routes as accounts
 from embergate.gateway.api_keys import routes as api_keys
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.document import body_schemas, operations_of
+from embergate.gateway.sessions import routes as sessions
 from embergate.gateway.users import routes as users
 from embergate.inference import embeddings, health, models
 from embergate.inference.deps import Deps
@@ -26,7 +27,7 @@ from embergate.web.errors import handle_error, handle_http_exception
 from embergate.web.middleware import BodyLimitMiddleware, RequestContextMiddleware
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-ROOMS = (accounts, users, api_keys)
+ROOMS = (accounts, users, api_keys, sessions)
 SECURITY = [{"bearer": []}, {"apiKey": []}]
 
 

@@ -12,6 +12,7 @@ from embergate.web.caller import Caller, Role
 class Permission(enum.Enum):
     """What an operation asks of its caller."""
 
+    ITSELF = "manage itself"
     READ = "read the account's resources"
     WRITE = "create and change the account's resources"
     OWN_KEYS = "manage its own API keys"
@@ -20,9 +21,9 @@ class Permission(enum.Enum):
 
 PERMISSIONS: Final = {
     Role.ADMIN: frozenset(Permission),
-    Role.USER: frozenset({Permission.READ, Permission.WRITE, Permission.OWN_KEYS}),
-    Role.CONTRIBUTOR: frozenset({Permission.READ, Permission.WRITE}),
-    Role.INFERENCE_USER: frozenset[Permission](),
+    Role.USER: frozenset({Permission.ITSELF, Permission.READ, Permission.WRITE, Permission.OWN_KEYS}),
+    Role.CONTRIBUTOR: frozenset({Permission.ITSELF, Permission.READ, Permission.WRITE}),
+    Role.INFERENCE_USER: frozenset({Permission.ITSELF}),
 }
 
 

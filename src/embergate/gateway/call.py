@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -25,6 +26,8 @@ class Call:
     account_id: str = ""
     # Run once the transaction is committed: what other parts of this process must notice.
     after_commit: list[Any] = field(default_factory=list)
+    # What a call that fails changes all the same, in the transaction of its audit entry.
+    on_failure: list[Callable[[AsyncSession], Awaitable[None]]] = field(default_factory=list)
 
 
 def current_call(request: Request) -> Call:

@@ -10,6 +10,7 @@ from typing import Protocol, cast
 from fastapi import Request
 
 from embergate.aip.paging import PageTokens
+from embergate.gateway.sessions.parts import SessionParts
 from embergate.storage.database import Database
 from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
@@ -35,6 +36,7 @@ class GatewayDeps:
     keyring: Keyring
     page_tokens: PageTokens
     authenticator: ForgetfulAuthenticator
+    sessions: SessionParts
 
 
 def gateway_of(request: Request) -> GatewayDeps:

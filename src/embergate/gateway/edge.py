@@ -115,11 +115,18 @@ class Operation:
     async def _record_failure(self, call: Call, error: Exception) -> None:
         if not self.is_audited or not (call.caller.account or call.account_id):
             return
+        call.after_commit.clear()  # it was not
         try:
             async with call.deps.database.writing() as db:
+                for change in call.on_failure:
+                    await change(db)
                 await self._record(db, call, status_of(error))
         except UnavailableError:
             log.exception("audit_entry_lost", method=self.name, resource=call.event.resource)
+            if call.on_failure:
+                raise  # to be tried again: the failure must not be all that comes of the call
+        for act in call.after_commit:
+            act()
 
 
 def _resource_in(path: str) -> str:

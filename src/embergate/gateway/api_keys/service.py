@@ -17,6 +17,7 @@ from embergate.gateway.api_keys import store
 from embergate.gateway.api_keys.schemas import ApiKey, CreateApiKeyRequest
 from embergate.gateway.api_keys.store import API_KEYS
 from embergate.gateway.call import Call
+from embergate.gateway.sessions import store as sessions
 from embergate.gateway.users import store as users
 from embergate.ids import new_api_key, new_id
 from embergate.storage.tables.accounts import UserRow
@@ -51,7 +52,7 @@ async def create(call: Call, user_id: str, request: CreateApiKeyRequest) -> ApiK
     require_fields(request)
     assert request.api_key is not None, "require_fields has seen to it. This is a bug."
     user = await owner(call, user_id)
-    _check_expiry(call, request.api_key.expire_time)
+    await _check_expiry(call, request.api_key.expire_time)
     row, key = await add(call.db, call.deps.keyring, user, request.api_key)
     call.event.resource = name_of(row)
     return shown(row, user, key)
@@ -107,7 +108,7 @@ async def rotate(call: Call, user_id: str, key_id: str, grace: timedelta | None)
     user = await owner(call, user_id)
     old = await store.get(call.db, call.account_id, user_id, key_id)
     draft = ApiKey(display_name=old.display_name, annotations=old.annotations, expire_time=old.expire_time)
-    _check_expiry(call, draft.expire_time)
+    await _check_expiry(call, draft.expire_time)
     row, key = await add(call.db, call.deps.keyring, user, draft)
     ends = now() + grace
     old.expire_time = min(old.expire_time, ends) if old.expire_time else ends
@@ -116,10 +117,13 @@ async def rotate(call: Call, user_id: str, key_id: str, grace: timedelta | None)
     return shown(row, user, key)
 
 
-def _check_expiry(call: Call, expire_time: datetime | None) -> None:
+async def _check_expiry(call: Call, expire_time: datetime | None) -> None:
     if expire_time is not None and expire_time <= now():
         raise InvalidArgumentError("apiKey.expireTime is in the past", field="apiKey.expireTime")
-    limit = call.caller.expires_at if call.caller.key_id else None
+    caller = call.caller
+    limit = caller.expires_at if caller.key_id else None
+    if caller.session_id:
+        limit = await sessions.find_end_of_key(call.db, caller.account, caller.session_id)
     if limit is not None and (expire_time is None or expire_time > limit):
         raise InvalidArgumentError(
             f"apiKey.expireTime must not be after {limit.isoformat()}, when the key that makes it ends",

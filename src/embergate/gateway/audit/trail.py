@@ -24,7 +24,10 @@ from embergate.web.caller import Caller
 METHOD_PREFIX: Final = "/gateway.Gateway/"
 # Values under these names are never written down, wherever in a request they stand.
 SECRET_NAMES: Final = frozenset(
-    {"key", "value", "apikey", "password", "newpassword", "token", "refreshtoken", "accesstoken", "idtoken", "secret"}
+    {
+        *("key", "value", "apikey", "secret", "password", "currentpassword", "newpassword"),
+        *("token", "refreshtoken", "accesstoken", "idtoken"),
+    }
 )
 REDACTED: Final = "[redacted]"
 MAX_PAYLOAD_BYTES: Final = 16_384

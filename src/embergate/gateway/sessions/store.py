@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import ColumnElement, Row, and_, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -107,19 +107,18 @@ async def spend(db: AsyncSession, digests: Sequence[bytes], moment: datetime) ->
 
 async def find_by_refresh_token(
     db: AsyncSession, digests: Sequence[bytes]
-) -> Row[tuple[RefreshTokenRow, SessionRow, UserRow]] | None:
+) -> Row[RefreshTokenRow, SessionRow, UserRow] | None:
     """Return a refresh token with its session and user, in whatever state it is.
 
     NOTE: takes no account: the token is what tells it.
     """
-    statement: Any = (
+    statement = (
         select(RefreshTokenRow, SessionRow, UserRow)
         .join(SessionRow, SessionRow.id == RefreshTokenRow.session_id)
         .join(UserRow, USER_OF_SESSION)
         .where(RefreshTokenRow.digest.in_(digests))
     )
-    found: Row[tuple[RefreshTokenRow, SessionRow, UserRow]] | None = (await db.execute(statement)).one_or_none()
-    return found
+    return (await db.execute(statement)).one_or_none()
 
 
 async def delete_ended(db: AsyncSession, before: datetime) -> int:

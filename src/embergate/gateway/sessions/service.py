@@ -1,0 +1,241 @@
+"""The rules of sessions: who may open one, how its tokens are replaced, and how it ends.
+
+A refresh token is good for one use. Shown again later, one of the two who showed it is a thief, and the session ends. Shown
+again within seconds it is refused only: a client that asked twice at once keeps the pair that the first answer held, and a
+thief gains nothing by being quick.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from embergate.aip.errors import InvalidArgumentError
+from embergate.clock import now
+from embergate.errors import FailedPreconditionError, ForbiddenError, UnauthenticatedError, UnauthorizedError
+from embergate.gateway.authentication import caller_of
+from embergate.gateway.call import Call
+from embergate.gateway.sessions import store
+from embergate.gateway.sessions.parts import SessionParts
+from embergate.gateway.sessions.passwords import check_new_password
+from embergate.gateway.sessions.schemas import LoginRequest, RefreshSessionTokenResponse
+from embergate.gateway.users import store as users
+from embergate.gateway.users.service import email_key
+from embergate.ids import new_id, new_token
+from embergate.storage.database import Database
+from embergate.storage.tables.accounts import UserRow
+from embergate.storage.tables.credentials import RefreshTokenRow, SessionRow
+
+# The same for an unknown address and a wrong password; and it may help whoever is in several accounts.
+WRONG_LOGIN: Final = (
+    "the address or the password is wrong; if the address is in several accounts, name one in `account`"
+)
+WRONG_KEY: Final = "the API key is not valid"
+WRONG_REFRESH_TOKEN: Final = "the refresh token is not valid; log in again"  # noqa: S105 - a message
+ENDED: Final = "the session has ended; log in again"
+# What has ended is kept this long, for whoever looks into a theft.
+KEEP_ENDED: Final = timedelta(days=7)
+
+
+async def login(call: Call, request: LoginRequest) -> RefreshSessionTokenResponse:
+    """Open a session. Raises: UnauthenticatedError, TooManyRequestsError."""
+    with_password = bool(request.email or request.password or request.account)
+    if with_password == bool(request.api_key) or with_password != bool(request.email and request.password):
+        raise InvalidArgumentError("send email and password, or apiKey alone")
+    address = email_key(request.email) if with_password else None
+    call.deps.sessions.attempts.admit(call.event.client_ip, address)
+    if address is None:
+        return await _login_by_key(call, request.api_key)
+    return await _login_by_password(call, address, request)
+
+
+async def _login_by_password(call: Call, address: str, request: LoginRequest) -> RefreshSessionTokenResponse:
+    passwords = call.deps.sessions.passwords
+    # Looked up apart from the call's own transaction, which would keep every writer waiting while the hash is computed.
+    async with call.deps.database.reading() as db:
+        candidates = [user for user in await store.find_by_email(db, address, request.account) if user.password_hash]
+    user = candidates[0] if candidates else None
+    fits = await passwords.fits(user.password_hash if user else None, request.password)
+    if user is None or user.password_hash is None:
+        raise UnauthenticatedError(WRONG_LOGIN)
+    note_user(call, user)
+    if not fits:
+        call.event.message = "wrong password"
+        raise UnauthenticatedError(WRONG_LOGIN)
+    if len(candidates) > 1:
+        raise InvalidArgumentError("the address is in several accounts; name one in `account`", field="account")
+    fresh_hash = await passwords.hash(request.password) if passwords.is_outdated(user.password_hash) else None
+    if not await store.has_password(call.db, user.account_id, user.id, user.password_hash):
+        call.event.message = "the password was changed meanwhile"
+        raise UnauthenticatedError(WRONG_LOGIN)
+    if fresh_hash is not None:
+        await store.set_password(call.db, user.account_id, user.id, fresh_hash, moment=user.update_time)
+    return await open_session(call, user, "password")
+
+
+async def _login_by_key(call: Call, key: str) -> RefreshSessionTokenResponse:
+    try:
+        caller = await call.deps.authenticator.authenticate(key)
+    except UnauthorizedError:
+        raise UnauthenticatedError(WRONG_KEY) from None
+    if not caller.key_id:
+        raise UnauthenticatedError(WRONG_KEY)  # an access token: its session has a refresh token for this
+    user = await users.get(call.db, caller.account, caller.user)
+    return await open_session(call, user, "api_key", key_id=caller.key_id, key_ends_at=caller.expires_at)
+
+
+def note_user(call: Call, user: UserRow, session_id: str = "", key_id: str = "") -> None:
+    """Say whose call it is, once that is known: from then on it is in the account's audit trail."""
+    call.account_id = user.account_id
+    call.event.by(caller_of(user, key_id=key_id), user.account_id)
+    call.event.resource = f"accounts/{user.account_id}/users/{user.id}"
+    if session_id:
+        call.event.resource += f"/sessions/{session_id}"
+
+
+async def open_session(
+    call: Call, user: UserRow, login_method: str, *, key_id: str | None = None, key_ends_at: datetime | None = None
+) -> RefreshSessionTokenResponse:
+    """Open a session for a user who has proved to be one; it ends with the key that proved it."""
+    moment = now()
+    ends_at = moment + call.deps.sessions.rules.session_lifetime
+    session = SessionRow(
+        id=new_id("ses_"),
+        account_id=user.account_id,
+        user_id=user.id,
+        login_method=login_method,
+        key_id=key_id,
+        create_time=moment,
+        expire_time=min(ends_at, key_ends_at) if key_ends_at else ends_at,
+        revoke_time=None,
+    )
+    call.db.add(session)
+    await call.db.flush()
+    note_user(call, user, session.id, key_id or "")
+    return await _issue(call, session, moment)
+
+
+async def _issue(call: Call, session: SessionRow, moment: datetime) -> RefreshSessionTokenResponse:
+    refresh_token = new_token()
+    call.db.add(
+        RefreshTokenRow(
+            digest=call.deps.keyring.refresh_digests_of(refresh_token)[0],
+            session_id=session.id,
+            create_time=moment,
+            expire_time=session.expire_time,
+            spend_time=None,
+        )
+    )
+    await call.db.flush()
+    access = await call.deps.sessions.tokens.mint(call.db, session)
+    return RefreshSessionTokenResponse(
+        token=access.token,
+        expire_time=access.expires_at,
+        refresh_token=refresh_token,
+        refresh_expire_time=session.expire_time,
+    )
+
+
+async def refresh(call: Call, refresh_token: str) -> RefreshSessionTokenResponse:
+    """Give a session a fresh pair for its refresh token. Raises: UnauthenticatedError."""
+    if not refresh_token:
+        raise InvalidArgumentError("refreshToken is required", field="refreshToken")
+    moment = now()
+    digests = call.deps.keyring.refresh_digests_of(refresh_token)
+    is_spent_now = await store.spend(call.db, digests, moment)
+    found = await store.find_by_refresh_token(call.db, digests)
+    if found is None:
+        raise UnauthenticatedError(WRONG_REFRESH_TOKEN)
+    token, session, user = found
+    note_user(call, user, session.id)
+    if await store.find_live(call.db, session.account_id, session.id, moment) is None:
+        raise UnauthenticatedError(ENDED)
+    if not is_spent_now:
+        raise _used_before(call, token, session, moment)
+    return await _issue(call, session, moment)
+
+
+def _used_before(call: Call, token: RefreshTokenRow, session: SessionRow, moment: datetime) -> UnauthenticatedError:
+    if token.spend_time is None:
+        return UnauthenticatedError(ENDED)  # the token has expired this very moment, with its session
+    if moment - token.spend_time <= call.deps.sessions.rules.refresh_leeway:
+        call.event.message = "a refresh token was shown again right after its use"
+        return UnauthenticatedError("the refresh token has just been used; use the one that came back")
+    call.event.message = "a used refresh token was shown again: the session is revoked"
+    call.on_failure.append(partial(_end, call, session.account_id, session.id))
+    return UnauthenticatedError("the refresh token was used before, so the session has been ended; log in again")
+
+
+async def logout(call: Call, refresh_token: str, credential: str) -> None:
+    """End the session of a refresh token, of an access token without one. Raises: UnauthenticatedError, UnauthorizedError."""
+    if refresh_token:
+        found = await store.find_by_refresh_token(call.db, call.deps.keyring.refresh_digests_of(refresh_token))
+        if found is None:
+            raise UnauthenticatedError(WRONG_REFRESH_TOKEN)
+        _, session, user = found
+        account_id, session_id = session.account_id, session.id
+    else:
+        caller = await call.deps.authenticator.authenticate(credential)
+        user = await users.get(call.db, caller.account, caller.user)
+        account_id, session_id = caller.account, caller.session_id
+    note_user(call, user, session_id)
+    if not session_id:
+        raise InvalidArgumentError("an API key has no session: delete the key, or send a session's token")
+    await _end(call, account_id, session_id, call.db)
+
+
+async def _end(call: Call, account_id: str, session_id: str, db: AsyncSession) -> None:
+    await store.revoke(db, account_id, session_id, now())
+    call.after_commit.append(call.deps.authenticator.forget)
+
+
+async def change_password(call: Call, current: str, new: str) -> None:
+    """Replace the caller's own password, and end its other sessions.
+
+    Raises: ForbiddenError if the current one is wrong; FailedPreconditionError if there is none.
+    """
+    check_new_password(new, "newPassword")
+    caller, passwords = call.caller, call.deps.sessions.passwords
+    call.event.resource = f"accounts/{caller.account}/users/{caller.user}"
+    call.deps.sessions.attempts.admit(call.event.client_ip, call.event.resource)
+    async with call.deps.database.reading() as db:
+        old_hash = (await users.get(db, caller.account, caller.user)).password_hash
+    if old_hash is None:
+        raise FailedPreconditionError("the user has no password yet; an operator sets the first one")
+    fits = await passwords.fits(old_hash, current)
+    new_hash = await passwords.hash(new) if fits else ""
+    if not fits or not await store.has_password(call.db, caller.account, caller.user, old_hash):
+        call.event.message = "wrong password"
+        raise ForbiddenError("the current password is wrong", param="currentPassword")
+    await replace_password(call.db, caller.account, caller.user, new_hash, keep_session=caller.session_id)
+    call.after_commit.append(call.deps.authenticator.forget)
+
+
+async def replace_password(
+    db: AsyncSession, account_id: str, user_id: str, password_hash: str, *, keep_session: str = ""
+) -> None:
+    """Store a new hash, and end the user's sessions but one; the command line comes here too.
+
+    NOTE: hash before the transaction begins; it takes a tenth of a second.
+    """
+    moment = now()
+    await store.set_password(db, account_id, user_id, password_hash, moment=moment)
+    await store.revoke_all(db, account_id, user_id, moment, besides=keep_session)
+
+
+async def purge(database: Database, parts: SessionParts) -> int:
+    """Delete sessions and signing keys that ended long ago; return how many sessions."""
+    before = now() - KEEP_ENDED
+    num_deleted = 0
+    is_done = False
+    while not is_done:
+        async with database.writing() as db:
+            num = await store.delete_ended(db, before)
+        num_deleted += num
+        is_done = num < store.PURGE_BATCH
+    async with database.writing() as db:
+        await parts.tokens.delete_retired(db)
+    return num_deleted
