@@ -11,6 +11,7 @@ from embergate.aip.paging import PageTokens
 from embergate.errors import ConfigurationError
 from embergate.gateway.authentication import DatabaseAuthenticator
 from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.policy_settings.policies import Policies
 from embergate.gateway.sessions.tokens import AccessTokens
 from embergate.gateway.startup import check_keyring, first_account
 from embergate.ids import new_secret_bytes
@@ -57,7 +58,7 @@ def open_gateway(settings: Settings) -> GatewayDeps:
 def gateway_over(database: Database, keyring: Keyring) -> GatewayDeps:
     """Return the gateway's parts over a database and the secrets that belong to it."""
     authenticator = DatabaseAuthenticator(database, keyring, AccessTokens(keyring))
-    return GatewayDeps(database, keyring, PageTokens(keyring.keys("page-token")), authenticator)
+    return GatewayDeps(database, keyring, PageTokens(keyring.keys("page-token")), authenticator, Policies(database))
 
 
 async def prepare_gateway(settings: Settings) -> str | None:

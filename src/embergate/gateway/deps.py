@@ -13,6 +13,7 @@ from embergate.aip.paging import PageTokens
 from embergate.storage.database import Database
 from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
+from embergate.web.policy import ModelPolicies
 
 
 class ForgetfulAuthenticator(Authenticator, Protocol):
@@ -27,6 +28,14 @@ class ForgetfulAuthenticator(Authenticator, Protocol):
         ...
 
 
+class ForgetfulPolicies(ModelPolicies, Protocol):
+    """Policies that are remembered for a moment."""
+
+    def forget(self) -> None:
+        """Look every policy up again: one of them may have changed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayDeps:
     """The parts that gateway rooms use."""
@@ -35,6 +44,7 @@ class GatewayDeps:
     keyring: Keyring
     page_tokens: PageTokens
     authenticator: ForgetfulAuthenticator
+    policies: ForgetfulPolicies
 
 
 def gateway_of(request: Request) -> GatewayDeps:

@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Query
@@ -20,7 +21,7 @@ from embergate.aip.message import Message, write_message
 from embergate.aip.message_fields import fields_of
 from embergate.aip.names import ResourcePattern
 from embergate.aip.ordering import OrderKey, parse_order
-from embergate.aip.paging import page_size_of, request_digest
+from embergate.aip.paging import SortValue, page_size_of, request_digest
 from embergate.gateway.call import Call
 from embergate.storage.collection import Collection, PageQuery
 from embergate.storage.rows import Base
@@ -35,6 +36,8 @@ NAME: Final = ("name",)
 
 R = TypeVar("R", bound=Base)
 M = TypeVar("M", bound=Message)
+# Conditions that depend on when a list was first asked for.
+Window = Callable[[datetime], Sequence[ColumnElement[bool]]]
 
 
 class QueryParameters(BaseModel):
@@ -155,9 +158,12 @@ class ResourceType(Generic[R, M]):
             values["name"] = self.name_of(row)
         return self.message(**{**values, **(self._extra(row) if self._extra else {})})
 
-    async def page(self, call: Call, query: ListParameters, *where: ColumnElement[bool]) -> Page[M]:
+    async def page(
+        self, call: Call, query: ListParameters, *where: ColumnElement[bool], window: Window | None = None
+    ) -> Page[M]:
         """Return one page of the rows that `where` and the query's filter let through.
 
+        `window` gives more conditions, of the moment when the first page was asked for: tokens carry it to the others.
         Raises: InvalidArgumentError naming the parameter that is wrong.
         """
         checked = compile_filter(query.filter, self.filterable, aliases=self.rules.aliases)
@@ -173,11 +179,17 @@ class ResourceType(Generic[R, M]):
         )
         tokens = call.deps.page_tokens
         position = list(tokens.decode(query.page_token, digest)) if query.page_token else None
+        asked_at: list[SortValue] = []
+        if window is not None:
+            asked_at = [call.event.timestamp if position is None else position.pop(0)]
+            where = (*where, *window(asked_at[0]))
         page_size = page_size_of(query.page_size, default=self.rules.default_page_size, maximum=MAX_PAGE_SIZE)
         # Within one parent the ids are in the order of the names, and an index has them.
         keys = tuple(OrderKey((ROW_ID,), key.is_descending) if key.names == NAME else key for key in order)
         found = await self.collection.page(call.db, PageQuery(checked, keys, position, page_size), *where)
-        next_token = tokens.encode(found.next_position, digest) if found.next_position is not None else ""
+        next_token = ""
+        if found.next_position is not None:
+            next_token = tokens.encode([*asked_at, *found.next_position], digest)
         return Page([self.message_of(row) for row in found.rows], next_token, found.total_size)
 
 

@@ -20,6 +20,7 @@ SECRET_NAMES: Final = frozenset(
 )
 REDACTED: Final = "[redacted]"
 MAX_PAYLOAD_BYTES: Final = 16_384
+MAX_PART_BYTES: Final = 2_048
 MAX_DEPTH: Final = 32
 # From here on a float is written with an exponent, which PostgreSQL's JSON gives back as a whole number.
 EXPONENT_FROM: Final = 1e16
@@ -49,9 +50,7 @@ def redact(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         return REDACTED
     if isinstance(value, Mapping):
-        return {
-            storable(key): REDACTED if _is_secret(key) else redact(item, depth + 1) for key, item in value.items()
-        }
+        return {storable(key): REDACTED if _is_secret(key) else redact(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
         return [redact(item, depth + 1) for item in value]
     if isinstance(value, str):
@@ -68,9 +67,13 @@ def storable(text: str, max_characters: int | None = None) -> str:
 
 
 def bounded(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the payload, or its size where it is too large to keep."""
-    size = len(orjson.dumps(payload))
-    return payload if size <= MAX_PAYLOAD_BYTES else {"omittedBytes": size}
+    """Return the payload; where it is too large to keep, of its large parts only the sizes."""
+    sizes = {name: len(orjson.dumps(part)) for name, part in payload.items()}
+    if sum(sizes.values()) <= MAX_PAYLOAD_BYTES:
+        return payload
+    return {
+        name: part if sizes[name] <= MAX_PART_BYTES else {"omittedBytes": sizes[name]} for name, part in payload.items()
+    }
 
 
 def _is_secret(name: str) -> bool:

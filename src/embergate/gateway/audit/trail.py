@@ -76,9 +76,7 @@ class Event:
         self.is_admin_action = caller.is_operator and caller.account != account_id
 
 
-async def record(
-    db: AsyncSession, account_id: str, event: Event, *, outcome: tuple[str, str], seal_key: bytes
-) -> None:
+async def record(db: AsyncSession, account_id: str, event: Event, *, outcome: tuple[str, str], seal_key: bytes) -> None:
     """Append an entry to the account's chain in the caller's transaction; `outcome` is the status code's name and message."""
     # Whoever holds the head must not wait for another row any more: all take their rows first, then the head.
     await db.flush()
