@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, literal
+from sqlalchemy import ColumnElement, SQLColumnExpression, literal
 
 from embergate.aip.fieldmask import prune, read_tree
 from embergate.aip.fields import FieldType, Kind, lower_camel
@@ -21,7 +21,7 @@ from embergate.aip.message import Message, write_message
 from embergate.aip.message_fields import fields_of
 from embergate.aip.names import ResourcePattern
 from embergate.aip.ordering import OrderKey, parse_order
-from embergate.aip.paging import SortValue, page_size_of, request_digest
+from embergate.aip.paging import page_size_of, request_digest
 from embergate.gateway.call import Call
 from embergate.storage.collection import Collection, PageQuery
 from embergate.storage.rows import Base
@@ -113,7 +113,7 @@ class ResourceType(Generic[R, M]):
         message: type[M],
         *,
         pattern: str = "",
-        columns: Mapping[str, ColumnElement[Any]] | None = None,
+        columns: Mapping[str, SQLColumnExpression[Any]] | None = None,
         extra: Callable[[R], Mapping[str, Any]] | None = None,
         rules: ListRules | None = None,
     ) -> None:
@@ -125,7 +125,7 @@ class ResourceType(Generic[R, M]):
         self._extra = extra
         own = {name: getattr(row, name) for name in message.model_fields if name in row.__table__.columns}
         named = {"name": self._name_column(pattern)} if pattern else {}
-        self._columns: dict[str, ColumnElement[Any]] = {**named, **own, **(columns or {})}
+        self._columns: dict[str, SQLColumnExpression[Any]] = {**named, **own, **(columns or {})}
         self.filterable = _with_columns(fields_of(message), self._columns)
         self.sortable = {name: of for name, of in self.filterable.items() if of.kind not in UNSORTABLE}
         ordered = {ROW_ID: getattr(row, ROW_ID)} if pattern else {}
@@ -174,15 +174,21 @@ class ResourceType(Generic[R, M]):
         )
         # The parent, which is in the path, and every other parameter that chooses rows.
         digest = request_digest(
-            {"account": call.account_id, "method": call.event.method, "filter": query.filter, "order": asked_order}
-            | query.more_for_digest()
+            {
+                "account": call.account_id,
+                "method": call.event.method,
+                "filter": query.filter,
+                "order": asked_order,
+                **query.more_for_digest(),
+            }
         )
         tokens = call.deps.page_tokens
         position = list(tokens.decode(query.page_token, digest)) if query.page_token else None
-        asked_at: list[SortValue] = []
+        asked_at: list[datetime] = []
         if window is not None:
-            asked_at = [call.event.timestamp if position is None else position.pop(0)]
-            where = (*where, *window(asked_at[0]))
+            moment = call.event.timestamp if position is None else position.pop(0)
+            assert isinstance(moment, datetime), "it is the first value in this list's tokens. This is a bug."
+            asked_at, where = [moment], (*where, *window(moment))
         page_size = page_size_of(query.page_size, default=self.rules.default_page_size, maximum=MAX_PAGE_SIZE)
         # Within one parent the ids are in the order of the names, and an index has them.
         keys = tuple(OrderKey((ROW_ID,), key.is_descending) if key.names == NAME else key for key in order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Table, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,6 +22,6 @@ def dialect_insert(db: AsyncSession, into: type[Base] | Table) -> UpsertingInser
 
 async def insert_if_absent(db: AsyncSession, row: type[Base], values: Mapping[str, Any]) -> bool:
     """Insert unless a row with the same key is there; return whether it was inserted."""
-    key = next(iter(row.__table__.primary_key.columns))
+    key = inspect(row).primary_key[0]
     statement = dialect_insert(db, row).values(**values).on_conflict_do_nothing().returning(key)
     return (await db.execute(statement)).first() is not None

@@ -39,7 +39,7 @@ async def chain_owners(db: AsyncSession) -> list[str]:
     return sorted((await db.execute(statement)).scalars())
 
 
-async def find_head(db: AsyncSession, account_id: str) -> Row[tuple[int, bytes]] | None:
+async def find_head(db: AsyncSession, account_id: str) -> Row[int, bytes] | None:
     """Return the sequence and the hash of an account's head, or None."""
     statement = select(HEADS.c.sequence, HEADS.c.hash).where(HEADS.c.account_id == account_id)
     return (await db.execute(statement)).one_or_none()
@@ -61,7 +61,7 @@ async def entries_in_order(db: AsyncSession, account_id: str) -> AsyncIterator[M
             limit = 1
             continue
         for entry in entries:
-            yield entry
+            yield dict(entry)
         if len(entries) < limit:
             return
         after = entries[-1]["sequence"]

@@ -81,7 +81,7 @@ async def record(db: AsyncSession, account_id: str, event: Event, *, outcome: tu
     # Whoever holds the head must not wait for another row any more: all take their rows first, then the head.
     await db.flush()
     sequence, previous = await _advance_head(db, account_id)
-    entry = {
+    entry: dict[str, Any] = {
         "account_id": account_id,
         "sequence": sequence,
         "id": new_id(),
@@ -98,10 +98,10 @@ async def record(db: AsyncSession, account_id: str, event: Event, *, outcome: tu
         "client_ip": storable(event.client_ip, MAX_ADDRESS_CHARACTERS),
         "api_key_id": event.api_key_id,
     }
-    entry["hash"] = seal(entry, previous, seal_key)
-    await db.execute(insert(ENTRIES), entry)
-    head = seal_head(entry["hash"], seal_key)
-    await db.execute(update(HEADS).where(HEADS.c.account_id == account_id).values(hash=head))
+    entry_hash = seal(entry, previous, seal_key)
+    await db.execute(insert(ENTRIES), {**entry, "hash": entry_hash})
+    head = update(HEADS).where(HEADS.c.account_id == account_id)
+    await db.execute(head.values(hash=seal_head(entry_hash, seal_key)))
 
 
 async def _advance_head(db: AsyncSession, account_id: str) -> tuple[int, bytes]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.gateway.audit import store
 from embergate.gateway.audit.trail import GENESIS, seal, seal_head
 from embergate.storage.database import Database
+
+NOT_WRITTEN: Final = "is not as it was written: changed, moved, put there, or sealed with none of the secret keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,9 @@ async def verify_chain(db: AsyncSession, account_id: str, seal_keys: Sequence[by
     return _compare_head(account_id, num_intact, head_hash, head)
 
 
-NOT_WRITTEN = "is not what was written: it was changed, moved or put there, or is sealed with a key that is no longer among the secret keys"
-
-
 def _is_sealed(entry: Mapping[str, Any], previous: bytes, seal_key: bytes) -> bool:
     try:
-        return seal(entry, previous, seal_key) == entry["hash"]
+        return bool(seal(entry, previous, seal_key) == entry["hash"])
     except (TypeError, ValueError):  # such as a number that no entry can have
         return False
 

@@ -27,10 +27,3 @@ def statements(dialect: str, table: str) -> list[str]:
         f"CREATE TRIGGER {table}_refuse_truncate BEFORE TRUNCATE ON {table} "
         f"FOR EACH STATEMENT EXECUTE FUNCTION {FUNCTION}()",
     ]
-
-
-def undo_statements(dialect: str, table: str) -> list[str]:
-    """Return the statements that take the guard away again."""
-    names = ("update", "delete") if dialect == "sqlite" else ("change", "truncate")
-    on_table = "" if dialect == "sqlite" else f" ON {table}"
-    return [f"DROP TRIGGER {table}_refuse_{name}{on_table}" for name in names]
