@@ -32,9 +32,7 @@ async def find_live(db: AsyncSession, account_id: str, session_id: str, moment: 
 
 
 def _key_lives(moment: datetime) -> ColumnElement[bool]:
-    return and_(
-        ApiKeyRow.delete_time.is_(None), or_(ApiKeyRow.expire_time.is_(None), ApiKeyRow.expire_time > moment)
-    )
+    return and_(ApiKeyRow.delete_time.is_(None), or_(ApiKeyRow.expire_time.is_(None), ApiKeyRow.expire_time > moment))
 
 
 async def find_end_of_key(db: AsyncSession, account_id: str, session_id: str) -> datetime | None:
