@@ -6,12 +6,12 @@ Sources: https://google.aip.dev/157 (read masks), https://google.aip.dev/134 (up
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.fields import lower_camel
-from embergate.aip.message import IMMUTABLE, OUTPUT_ONLY, Message, behaviors, names_on_the_wire
+from embergate.aip.message import IMMUTABLE, OUTPUT_ONLY, Message, behaviors, message_in, names_on_the_wire
 
 MAX_MASK_CHARACTERS: Final = 2_000
 MAX_MASK_DEPTH: Final = 16
@@ -67,7 +67,7 @@ def read_tree(mask: str, message_type: type[Message]) -> Tree | None:
             if node.get(key := lower_camel(name) if name else segment) == {} and depth < len(path) - 1:
                 break  # a shorter path has chosen all of it
             node = node.setdefault(key, {})
-            known = _message_of(known, name) if known and name else None  # type: ignore[assignment]
+            known = message_in(known, name) if known and name else None  # type: ignore[assignment]
         else:
             node.clear()
     return tree
@@ -97,19 +97,27 @@ def update_message(current: M, patch: M, mask: str | None) -> M:
     A named field that was not sent is cleared; `*` replaces all. What only the server sets is never changed.
     Raises: InvalidArgumentError for a path that is no field, or a named immutable field that would change.
     """
-    message_type = type(current)
-    paths = parse_paths(mask.strip(), field="updateMask") if mask else []
-    if not paths:
-        paths = [(name,) for name in sorted(patch.model_fields_set)]
-        is_explicit = False
-    elif paths == [("*",)]:
-        paths, is_explicit = [(name,) for name in message_type.model_fields], False
-    else:
-        is_explicit = True
+    paths, is_explicit = _paths_to_update(patch, mask)
     updated = current.model_copy(deep=True)
     for path in paths:
         _update_path(updated, patch, path, is_explicit=is_explicit)
     return updated
+
+
+def fields_named(patch: Message, mask: str | None) -> frozenset[str]:
+    """Return the fields, in their snake_case names, that `update_message` with this mask changes or changes inside."""
+    names = names_on_the_wire(type(patch))
+    return frozenset(names[path[0]] for path in _paths_to_update(patch, mask)[0] if path[0] in names)
+
+
+def _paths_to_update(patch: Message, mask: str | None) -> tuple[list[Path], bool]:
+    """Return the paths that an update changes, and whether the mask itself names them."""
+    paths = parse_paths(mask.strip(), field="updateMask") if mask else []
+    if not paths:
+        return [(name,) for name in sorted(patch.model_fields_set)], False
+    if paths == [("*",)]:
+        return [(name,) for name in type(patch).model_fields], False
+    return paths, True
 
 
 def _update_path(updated: Message, patch: Message, path: Path, *, is_explicit: bool) -> None:
@@ -134,8 +142,8 @@ def _update_path(updated: Message, patch: Message, path: Path, *, is_explicit: b
 def _updated_inside(message_type: type[Message], name: str, values: tuple[Any, Any], path: Path) -> Any:
     """Return a message or map with the part that `path` names taken from the new one."""
     old, new = values
-    inner = _message_of(message_type, name)
-    if inner is not None:
+    inner = message_in(message_type, name)
+    if inner is not None and not isinstance(old, list):
         old = old.model_copy(deep=True) if old is not None else inner()
         _update_path(old, new if new is not None else inner(), path[1:], is_explicit=True)
         return old
@@ -145,15 +153,3 @@ def _updated_inside(message_type: type[Message], name: str, values: tuple[Any, A
     raise InvalidArgumentError(
         f"updateMask names {'.'.join(path)!r}; {lower_camel(name)} has no fields of its own", field="updateMask"
     )
-
-
-def _message_of(message_type: type[Message], name: str) -> type[Message] | None:
-    """Return the message type that a field is, or a list's elements are."""
-    return next(_messages_in(message_type.model_fields[name].annotation), None)
-
-
-def _messages_in(annotation: Any) -> Iterable[type[Message]]:
-    if isinstance(annotation, type) and issubclass(annotation, Message):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _messages_in(argument)

@@ -14,7 +14,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Any, Final, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -181,6 +181,20 @@ def names_on_the_wire(message_type: type[Message]) -> Mapping[str, str]:
 def behaviors(message_type: type[Message], name: str) -> frozenset[Behavior]:
     """Return a field's markers."""
     return frozenset(item for item in message_type.model_fields[name].metadata if isinstance(item, Behavior))
+
+
+@lru_cache
+def message_in(message_type: type[Message], name: str) -> type[Message] | None:
+    """Return the message type that a field is, or a list's elements are."""
+    return next(_messages_in(message_type.model_fields[name].annotation), None)
+
+
+def _messages_in(annotation: Any) -> Iterator[type[Message]]:
+    if isinstance(annotation, type) and issubclass(annotation, Message):
+        yield annotation
+    if get_origin(annotation) is not dict:  # a map's keys are no fields
+        for argument in get_args(annotation):
+            yield from _messages_in(argument)
 
 
 def mutable_fields(message_type: type[Message]) -> Iterator[str]:

@@ -25,11 +25,12 @@ from embergate.gateway.upkeep import keep_up, settle
 from embergate.inference.deps import Deps, InferenceLimits
 from embergate.settings import Settings
 from embergate.web.caller import Authenticator
+from embergate.web.policy import ModelPolicies
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-def build_deps(settings: Settings, authenticator: Authenticator) -> Deps:
+def build_deps(settings: Settings, authenticator: Authenticator, policies: ModelPolicies) -> Deps:
     """Make the parts that `settings` describe; no model is loaded yet."""
     engine = Engine(
         SchedulerLimits(max_batch_tokens=settings.max_batch_tokens, max_queued_tokens=settings.max_queued_tokens),
@@ -41,7 +42,7 @@ def build_deps(settings: Settings, authenticator: Authenticator) -> Deps:
         max_request_bytes=settings.max_request_bytes,
         timeout_s=settings.request_timeout_s,
     )
-    return Deps(engine=engine, registry=Registry(), authenticator=authenticator, limits=limits)
+    return Deps(engine=engine, registry=Registry(), authenticator=authenticator, policies=policies, limits=limits)
 
 
 def load_model(reference: str, settings: Settings) -> ServedModel:

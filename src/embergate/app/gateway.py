@@ -13,6 +13,7 @@ from embergate.aip.paging import PageTokens
 from embergate.errors import ConfigurationError
 from embergate.gateway.authentication import DatabaseAuthenticator
 from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.policy_settings.policies import Policies
 from embergate.gateway.sessions.attempts import LoginAttempts
 from embergate.gateway.sessions.oidc import OidcClient, OidcProvider
 from embergate.gateway.sessions.parts import SessionParts
@@ -75,7 +76,14 @@ def gateway_over(
     provider = OidcProvider(oidc) if oidc else None
     sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), provider)
     authenticator = DatabaseAuthenticator(database, keyring, tokens)
-    return GatewayDeps(database, keyring, PageTokens(keyring.keys("page-token")), authenticator, sessions)
+    return GatewayDeps(
+        database=database,
+        keyring=keyring,
+        page_tokens=PageTokens(keyring.keys("page-token")),
+        authenticator=authenticator,
+        policies=Policies(database),
+        sessions=sessions,
+    )
 
 
 def session_rules(settings: Settings) -> SessionRules:

@@ -16,8 +16,11 @@ from embergate.engine.scheduler import Batch
 from embergate.errors import EmbergateError
 from embergate.gateway.accounts import routes as accounts
 from embergate.gateway.api_keys import routes as api_keys
+from embergate.gateway.audit import routes as audit
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.document import body_schemas, operations_of
+from embergate.gateway.policy_settings import routes as policy_settings
+from embergate.gateway.secrets import routes as secrets
 from embergate.gateway.sessions import routes as sessions
 from embergate.gateway.users import routes as users
 from embergate.inference import embeddings, health, models
@@ -27,7 +30,7 @@ from embergate.web.errors import handle_error, handle_http_exception
 from embergate.web.middleware import BodyLimitMiddleware, RequestContextMiddleware
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-ROOMS = (accounts, users, api_keys, sessions)
+ROOMS = (accounts, users, api_keys, sessions, audit, secrets, policy_settings)
 SECURITY = [{"bearer": []}, {"apiKey": []}]
 
 

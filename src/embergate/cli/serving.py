@@ -26,7 +26,7 @@ def run_server(settings: Settings) -> int:
     sockets = listen(settings.host, settings.port)
     new_key = asyncio.run(prepare_gateway(settings))
     gateway = open_gateway(settings)
-    deps = build_deps(settings, gateway.authenticator)
+    deps = build_deps(settings, gateway.authenticator, gateway.policies)
     failures: list[EmbergateError] = []
 
     def on_failure(error: EmbergateError) -> None:

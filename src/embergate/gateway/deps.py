@@ -14,6 +14,7 @@ from embergate.gateway.sessions.parts import SessionParts
 from embergate.storage.database import Database
 from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
+from embergate.web.policy import ModelPolicies
 
 
 class ForgetfulAuthenticator(Authenticator, Protocol):
@@ -28,6 +29,14 @@ class ForgetfulAuthenticator(Authenticator, Protocol):
         ...
 
 
+class ForgetfulPolicies(ModelPolicies, Protocol):
+    """Policies that are remembered for a moment."""
+
+    def forget(self) -> None:
+        """Look every policy up again: one of them may have changed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayDeps:
     """The parts that gateway rooms use."""
@@ -37,6 +46,7 @@ class GatewayDeps:
     page_tokens: PageTokens
     authenticator: ForgetfulAuthenticator
     sessions: SessionParts
+    policies: ForgetfulPolicies
 
 
 def gateway_of(request: Request) -> GatewayDeps:

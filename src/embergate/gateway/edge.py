@@ -7,7 +7,6 @@ audit entry, which is written in a transaction of its own.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,17 +17,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.fields import lower_camel
 from embergate.aip.message import Message
+from embergate.aip.status import Code
 from embergate.errors import UnavailableError
 from embergate.gateway.access import Permission, require
 from embergate.gateway.answers import GATEWAY_ERRORS
-from embergate.gateway.audit.trail import record
+from embergate.gateway.audit.redaction import redact_body
+from embergate.gateway.audit.trail import AUDIT_SEAL, record
 from embergate.gateway.body import read_json, request_body
 from embergate.gateway.call import Call, event_of
-from embergate.gateway.deps import GatewayDeps, gateway_of
+from embergate.gateway.deps import gateway_of
 from embergate.web.caller import Caller, Role, credential_of
 from embergate.web.errors import status_of
 
-AUDIT_SEAL: Final = "audit-seal"
+SUCCESS: Final = (Code.OK.value, "")
 # Who calls an operation that authenticates by its body, until its room knows better.
 NOBODY: Final = Caller(account="", user="", email="", role=Role.INFERENCE_USER)
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -85,12 +86,17 @@ class Operation:
             if caller is not None and self.needs is not None:
                 require(caller, self.needs, account_id=account_id)
             if self.takes is not None:
-                event.payload["body"] = request.state.json = await read_json(request)
-            async with self._transaction(deps) as call.db:
+                request.state.json = await read_json(request)
+                event.payload["body"] = redact_body(request.state.json, self.takes)
+            async with deps.database.writing() if self.writes else deps.database.reading() as call.db:
                 request.state.call = call
                 yield
-                if self.is_audited:
-                    await self._record(call.db, call, ("OK", ""))
+                if self.writes:
+                    await self._record(call.db, call, SUCCESS)
+            if self.is_audited and not self.writes:
+                # Not while it reads: a list may take long, and SQLite has one writer at a time.
+                async with deps.database.writing() as db:
+                    await self._record(db, call, SUCCESS)
         except Exception as error:
             await self._record_failure(call, error)
             raise
@@ -101,9 +107,6 @@ class Operation:
     def is_audited(self) -> bool:
         """Whether the trail has an entry of each call: of all that write, and of reads of what is sensitive."""
         return self.writes or self.audited
-
-    def _transaction(self, deps: GatewayDeps) -> AbstractAsyncContextManager[AsyncSession]:
-        return deps.database.writing() if self.is_audited else deps.database.reading()
 
     async def _record(self, db: AsyncSession, call: Call, outcome: tuple[str, str]) -> None:
         account_id = call.account_id

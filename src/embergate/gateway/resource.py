@@ -7,11 +7,12 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, literal
+from sqlalchemy import ColumnElement, SQLColumnExpression, literal
 
 from embergate.aip.fieldmask import prune, read_tree
 from embergate.aip.fields import FieldType, Kind, lower_camel
@@ -35,6 +36,8 @@ NAME: Final = ("name",)
 
 R = TypeVar("R", bound=Base)
 M = TypeVar("M", bound=Message)
+# Conditions that depend on when a list was first asked for.
+Window = Callable[[datetime], Sequence[ColumnElement[bool]]]
 
 
 class QueryParameters(BaseModel):
@@ -110,7 +113,7 @@ class ResourceType(Generic[R, M]):
         message: type[M],
         *,
         pattern: str = "",
-        columns: Mapping[str, ColumnElement[Any]] | None = None,
+        columns: Mapping[str, SQLColumnExpression[Any]] | None = None,
         extra: Callable[[R], Mapping[str, Any]] | None = None,
         rules: ListRules | None = None,
     ) -> None:
@@ -122,7 +125,7 @@ class ResourceType(Generic[R, M]):
         self._extra = extra
         own = {name: getattr(row, name) for name in message.model_fields if name in row.__table__.columns}
         named = {"name": self._name_column(pattern)} if pattern else {}
-        self._columns: dict[str, ColumnElement[Any]] = {**named, **own, **(columns or {})}
+        self._columns: dict[str, SQLColumnExpression[Any]] = {**named, **own, **(columns or {})}
         self.filterable = _with_columns(fields_of(message), self._columns)
         self.sortable = {name: of for name, of in self.filterable.items() if of.kind not in UNSORTABLE}
         ordered = {ROW_ID: getattr(row, ROW_ID)} if pattern else {}
@@ -155,9 +158,12 @@ class ResourceType(Generic[R, M]):
             values["name"] = self.name_of(row)
         return self.message(**{**values, **(self._extra(row) if self._extra else {})})
 
-    async def page(self, call: Call, query: ListParameters, *where: ColumnElement[bool]) -> Page[M]:
+    async def page(
+        self, call: Call, query: ListParameters, *where: ColumnElement[bool], window: Window | None = None
+    ) -> Page[M]:
         """Return one page of the rows that `where` and the query's filter let through.
 
+        `window` gives more conditions, of the moment when the first page was asked for: tokens carry it to the others.
         Raises: InvalidArgumentError naming the parameter that is wrong.
         """
         checked = compile_filter(query.filter, self.filterable, aliases=self.rules.aliases)
@@ -168,16 +174,28 @@ class ResourceType(Generic[R, M]):
         )
         # The parent, which is in the path, and every other parameter that chooses rows.
         digest = request_digest(
-            {"account": call.account_id, "method": call.event.method, "filter": query.filter, "order": asked_order}
-            | query.more_for_digest()
+            {
+                "account": call.account_id,
+                "method": call.event.method,
+                "filter": query.filter,
+                "order": asked_order,
+                **query.more_for_digest(),
+            }
         )
         tokens = call.deps.page_tokens
         position = list(tokens.decode(query.page_token, digest)) if query.page_token else None
+        asked_at: list[datetime] = []
+        if window is not None:
+            moment = call.event.timestamp if position is None else position.pop(0)
+            assert isinstance(moment, datetime), "it is the first value in this list's tokens. This is a bug."
+            asked_at, where = [moment], (*where, *window(moment))
         page_size = page_size_of(query.page_size, default=self.rules.default_page_size, maximum=MAX_PAGE_SIZE)
         # Within one parent the ids are in the order of the names, and an index has them.
         keys = tuple(OrderKey((ROW_ID,), key.is_descending) if key.names == NAME else key for key in order)
         found = await self.collection.page(call.db, PageQuery(checked, keys, position, page_size), *where)
-        next_token = tokens.encode(found.next_position, digest) if found.next_position is not None else ""
+        next_token = ""
+        if found.next_position is not None:
+            next_token = tokens.encode([*asked_at, *found.next_position], digest)
         return Page([self.message_of(row) for row in found.rows], next_token, found.total_size)
 
 

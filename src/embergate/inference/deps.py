@@ -9,9 +9,10 @@ from fastapi import Depends, Request
 
 from embergate.engine.engine import Engine
 from embergate.engine.registry import Registry, ServedModel
-from embergate.errors import ModelLoadingError, ModelNotFoundError
+from embergate.errors import ForbiddenError, ModelLoadingError, ModelNotFoundError
 from embergate.web.caller import Authenticator
 from embergate.web.metrics import Metrics
+from embergate.web.policy import ModelPolicies
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Deps:
     engine: Engine
     registry: Registry
     authenticator: Authenticator
+    policies: ModelPolicies
     limits: InferenceLimits = field(default_factory=InferenceLimits)
     metrics: Metrics = field(default_factory=Metrics)
     is_ready: bool = False
@@ -42,6 +44,16 @@ class Deps:
             if not self.is_ready:
                 raise ModelLoadingError from None
             raise
+
+    async def get_allowed_model(self, name: str, account_id: str) -> ServedModel:
+        """Find a served model that the account may use. Raises: as `get_model`, and ForbiddenError."""
+        served = self.get_model(name)
+        if not await self.policies.allows(account_id, served.names):
+            raise ForbiddenError(
+                f"the account's policy does not allow {served.id}; an admin of the account can change its policySettings",
+                param="model",
+            )
+        return served
 
 
 def _deps_of(request: Request) -> Deps:

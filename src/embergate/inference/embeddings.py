@@ -57,7 +57,7 @@ async def create_embeddings(request: Request, caller: CurrentCaller, deps: Curre
 async def _answer(request: Request, caller: Caller, deps: Deps) -> Response:
     started_at_s = monotonic_s()
     body, inputs = parse_embedding_request(await request.body(), max_inputs=deps.limits.max_inputs)
-    served = deps.get_model(body.model)
+    served = await deps.get_allowed_model(body.model, caller.account)
     options = _options_of(body, served, tenant=caller.account)
     fingerprint = served.model.fingerprint_of(
         dimensions=options.dimensions, normalize=options.normalize, prompt=options.prompt

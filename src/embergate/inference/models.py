@@ -17,15 +17,16 @@ router = APIRouter()
 
 
 @router.get("/models", responses={200: {"model": ModelList}, **ERRORS}, summary="List the models served")
-async def list_models(_caller: CurrentCaller, deps: CurrentDeps) -> Response:
-    """Return every served model."""
-    return JSONResponse({"object": "list", "data": [describe(served) for served in deps.registry.list()]})
+async def list_models(caller: CurrentCaller, deps: CurrentDeps) -> Response:
+    """Return every served model that the account may use."""
+    allowed = [served for served in deps.registry.list() if await deps.policies.allows(caller.account, served.names)]
+    return JSONResponse({"object": "list", "data": [describe(served) for served in allowed]})
 
 
 @router.get("/models/{model_id:path}", responses={200: {"model": Model}, **ERRORS}, summary="Describe one model")
-async def get_model(model_id: str, _caller: CurrentCaller, deps: CurrentDeps) -> Response:
+async def get_model(model_id: str, caller: CurrentCaller, deps: CurrentDeps) -> Response:
     """Return one model, by any form of its name; slashes may be sent as they are or as %2F."""
-    return JSONResponse(describe(deps.get_model(model_id)))
+    return JSONResponse(describe(await deps.get_allowed_model(model_id, caller.account)))
 
 
 def describe(served: ServedModel) -> dict[str, Any]:

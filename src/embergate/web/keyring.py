@@ -32,16 +32,19 @@ class Keyring:
         """Derive the keys; each master key has at least 32 bytes of randomness."""
         assert master_keys, "a keyring needs a master key. This is a bug."
         self._master_keys = tuple(master_keys)
+        self._derived: dict[str, tuple[bytes, ...]] = {}
         self._api_key_peppers = self.keys("api-key")
         self._refresh_peppers = self.keys("refresh-token")
         self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in self.keys("at-rest")])
 
     def keys(self, purpose: str) -> tuple[bytes, ...]:
         """Return one 32-byte key for each master key, newest first."""
-        return tuple(
-            HKDF(SHA256(), 32, salt=None, info=f"embergate/{purpose}".encode()).derive(master)
-            for master in self._master_keys
-        )
+        if purpose not in self._derived:
+            info = f"embergate/{purpose}".encode()
+            self._derived[purpose] = tuple(
+                HKDF(SHA256(), 32, salt=None, info=info).derive(master) for master in self._master_keys
+            )
+        return self._derived[purpose]
 
     def digests_of(self, api_key: str) -> list[bytes]:
         """Return an API key's digests, the one to store first."""

@@ -32,7 +32,9 @@ class Platform:
         self.database = database
         self.keyring = Keyring(master_keys)
         self.gateway = gateway_over(database, self.keyring)
-        self.deps = Deps(Engine(), Registry(), self.gateway.authenticator, InferenceLimits(timeout_s=30), is_ready=True)
+        limits = InferenceLimits(timeout_s=30)
+        gateway = self.gateway
+        self.deps = Deps(Engine(), Registry(), gateway.authenticator, gateway.policies, limits, is_ready=True)
         self.app = create_app(self.deps, self.gateway)
 
     def close(self) -> None:

@@ -1,6 +1,8 @@
-"""Writing the audit trail: one entry a call, each sealed with a hash over itself and the hash of the entry before.
+"""Writing the audit trail: one entry a call, each sealed with a hash over itself and everything before it.
 
-The hash is keyed, so that whoever can write to the database alone cannot forge a chain.
+The hash is keyed, so that whoever can write to the database alone cannot forge a chain. An account's head holds what its
+next entry goes on from: a seal over the last entry's hash, which stands nowhere else. So the end of a chain cannot be cut
+off either: what an earlier head was cannot be told from the entries.
 """
 
 from __future__ import annotations
@@ -8,32 +10,48 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from hashlib import sha256
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import select, update
+from sqlalchemy import Table, insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from embergate.gateway.audit.redaction import bounded, redact, storable
 from embergate.ids import new_id
-from embergate.storage.insertion import insert_if_absent
+from embergate.storage.insertion import dialect_insert
 from embergate.storage.tables.audit import AuditEntryRow, AuditHeadRow
 from embergate.web.caller import Caller
 
 METHOD_PREFIX: Final = "/gateway.Gateway/"
-# Values under these names are never written down, wherever in a request they stand.
-SECRET_NAMES: Final = frozenset(
-    {
-        *("key", "value", "apikey", "secret", "password", "currentpassword", "newpassword"),
-        *("token", "refreshtoken", "accesstoken", "idtoken"),
-    }
-)
-REDACTED: Final = "[redacted]"
-MAX_PAYLOAD_BYTES: Final = 16_384
-MAX_REDACTION_DEPTH: Final = 32
 MAX_TEXT_CHARACTERS: Final = 512
+MAX_ADDRESS_CHARACTERS: Final = 64
+# What the keyring calls the seals' keys.
+AUDIT_SEAL: Final = "audit-seal"
+# What the first entry of a chain goes on from.
 GENESIS: Final = bytes(32)
+HEAD_LABEL: Final = b"head"
+# What the seal is over. NOTE: never changed, else the entries of before cannot be verified: a column that is added later is
+# sealed only where it is not its default.
+SEALED: Final = (
+    "account_id",
+    "sequence",
+    "id",
+    "method",
+    "principal",
+    "payload",
+    "status_code",
+    "status_message",
+    "timestamp",
+    "message",
+    "resource",
+    "is_admin_action",
+    "user_agent",
+    "client_ip",
+    "api_key_id",
+)
+ENTRIES: Final[Table] = AuditEntryRow.__table__  # type: ignore[assignment]
+HEADS: Final[Table] = AuditHeadRow.__table__  # type: ignore[assignment]
 
 
 @dataclass(slots=True)
@@ -58,67 +76,53 @@ class Event:
         self.is_admin_action = caller.is_operator and caller.account != account_id
 
 
-async def record(
-    db: AsyncSession, account_id: str, event: Event, *, outcome: tuple[str, str], seal_key: bytes
-) -> AuditEntryRow:
+async def record(db: AsyncSession, account_id: str, event: Event, *, outcome: tuple[str, str], seal_key: bytes) -> None:
     """Append an entry to the account's chain in the caller's transaction; `outcome` is the status code's name and message."""
-    head = await _lock_head(db, account_id)
-    row = AuditEntryRow(
-        account_id=account_id,
-        sequence=head.sequence + 1,
-        id=new_id(),
-        method=METHOD_PREFIX + event.method,
-        principal=event.principal,
-        payload=bounded(redact(event.payload)),
-        status_code=outcome[0],
-        status_message=outcome[1][:MAX_TEXT_CHARACTERS],
-        timestamp=event.timestamp,
-        message=event.message[:MAX_TEXT_CHARACTERS],
-        resource=event.resource[:MAX_TEXT_CHARACTERS],
-        is_admin_action=event.is_admin_action,
-        user_agent=event.user_agent[:MAX_TEXT_CHARACTERS],
-        client_ip=event.client_ip[:64],
-        api_key_id=event.api_key_id,
-    )
-    row.hash = seal(row, head.hash, seal_key)
-    db.add(row)
-    where = AuditHeadRow.account_id == account_id
-    await db.execute(update(AuditHeadRow).where(where).values(sequence=row.sequence, hash=row.hash))
-    return row
-
-
-async def _lock_head(db: AsyncSession, account_id: str) -> AuditHeadRow:
-    await insert_if_absent(db, AuditHeadRow, {"account_id": account_id, "sequence": 0, "hash": GENESIS})
-    statement = select(AuditHeadRow).where(AuditHeadRow.account_id == account_id).with_for_update()
-    return (await db.execute(statement.execution_options(populate_existing=True))).scalar_one()
-
-
-def seal(row: AuditEntryRow, previous_hash: bytes, seal_key: bytes) -> bytes:
-    """Return the hash of an entry that follows the one with `previous_hash`."""
-    content = {
-        column.key: getattr(row, column.key) for column in AuditEntryRow.__table__.columns if column.key != "hash"
+    # Whoever holds the head must not wait for another row any more: all take their rows first, then the head.
+    await db.flush()
+    sequence, previous = await _advance_head(db, account_id)
+    entry: dict[str, Any] = {
+        "account_id": account_id,
+        "sequence": sequence,
+        "id": new_id(),
+        "method": METHOD_PREFIX + event.method,
+        "principal": storable(event.principal),
+        "payload": bounded(redact(event.payload)),
+        "status_code": outcome[0],
+        "status_message": storable(outcome[1], MAX_TEXT_CHARACTERS),
+        "timestamp": event.timestamp,
+        "message": storable(event.message, MAX_TEXT_CHARACTERS),
+        "resource": storable(event.resource, MAX_TEXT_CHARACTERS),
+        "is_admin_action": event.is_admin_action,
+        "user_agent": storable(event.user_agent, MAX_TEXT_CHARACTERS),
+        "client_ip": storable(event.client_ip, MAX_ADDRESS_CHARACTERS),
+        "api_key_id": event.api_key_id,
     }
-    content["timestamp"] = row.timestamp.isoformat(timespec="microseconds")
+    entry_hash = seal(entry, previous, seal_key)
+    await db.execute(insert(ENTRIES), {**entry, "hash": entry_hash})
+    head = update(HEADS).where(HEADS.c.account_id == account_id)
+    await db.execute(head.values(hash=seal_head(entry_hash, seal_key)))
+
+
+async def _advance_head(db: AsyncSession, account_id: str) -> tuple[int, bytes]:
+    """Take the head, which makes others wait for the end of the transaction; return the new sequence and the head's hash."""
+    first = dialect_insert(db, HEADS).values(account_id=account_id, sequence=1, hash=GENESIS)
+    next_one = first.on_conflict_do_update(index_elements=["account_id"], set_={"sequence": HEADS.c.sequence + 1})
+    found = (await db.execute(next_one.returning(HEADS.c.sequence, HEADS.c.hash))).one()
+    return found.sequence, found.hash
+
+
+def seal(entry: Mapping[str, Any], previous: bytes, seal_key: bytes) -> bytes:
+    """Return the hash of an entry that goes on from a head.
+
+    Raises: TypeError or ValueError if the entry holds what no entry holds; the database was written to by others then.
+    """
+    content = {name: entry[name] for name in SEALED}
+    content["timestamp"] = entry["timestamp"].astimezone(UTC).isoformat(timespec="microseconds")
     document = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-    return hmac.new(seal_key, previous_hash + document, sha256).digest()
+    return hmac.digest(seal_key, previous + document, "sha256")
 
 
-def redact(value: Any, depth: int = 0) -> Any:
-    """Return a copy of a request without its secrets."""
-    if depth > MAX_REDACTION_DEPTH:
-        return REDACTED
-    if isinstance(value, Mapping):
-        return {key: REDACTED if _is_secret(key, item) else redact(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [redact(item, depth + 1) for item in value]
-    return value
-
-
-def _is_secret(name: str, value: Any) -> bool:
-    return name.lower().replace("_", "") in SECRET_NAMES and not isinstance(value, Mapping)
-
-
-def bounded(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the payload, or its size where it is too large to keep."""
-    size = len(orjson.dumps(payload))
-    return payload if size <= MAX_PAYLOAD_BYTES else {"omittedBytes": size}
+def seal_head(entry_hash: bytes, seal_key: bytes) -> bytes:
+    """Return what the head holds after an entry."""
+    return hmac.digest(seal_key, HEAD_LABEL + entry_hash, "sha256")

@@ -34,13 +34,13 @@ class AuditEntryRow(Base):
     hash: Mapped[bytes] = mapped_column(LargeBinary(32))
 
     __table_args__ = (
-        Index("ix_audit_entries_account_id_timestamp", "account_id", "timestamp", "sequence"),
-        Index("ix_audit_entries_account_id_principal_timestamp", "account_id", "principal", "timestamp"),
+        Index("ix_audit_entries_account_id_timestamp_id", "account_id", "timestamp", "id"),
+        Index("ix_audit_entries_account_id_principal_timestamp_id", "account_id", "principal", "timestamp", "id"),
     )
 
 
 class AuditHeadRow(Base):
-    """The last entry of an account's chain; locking it puts the entries in order."""
+    """How far an account's chain goes, and what its next entry goes on from; locking it puts the entries in order."""
 
     __tablename__ = "audit_heads"
 

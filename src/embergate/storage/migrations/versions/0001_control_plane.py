@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from embergate.storage import rows
+from embergate.storage.tables import append_only
 
 revision = "0001"
 down_revision = None
@@ -52,10 +53,12 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("audit_entries", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_audit_entries_account_id_principal_timestamp", ["account_id", "principal", "timestamp"], unique=False
+            "ix_audit_entries_account_id_principal_timestamp_id",
+            ["account_id", "principal", "timestamp", "id"],
+            unique=False,
         )
         batch_op.create_index(
-            "ix_audit_entries_account_id_timestamp", ["account_id", "timestamp", "sequence"], unique=False
+            "ix_audit_entries_account_id_timestamp_id", ["account_id", "timestamp", "id"], unique=False
         )
 
     op.create_table(
@@ -239,3 +242,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_refresh_tokens_session_id"), ["session_id"], unique=False)
 
     # ### end Alembic commands ###
+    for table in ("audit_entries", "postings"):
+        for statement in append_only.statements(op.get_bind().dialect.name, table):
+            op.execute(statement)

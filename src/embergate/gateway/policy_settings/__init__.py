@@ -1,0 +1,1 @@
+"""Which models an account may use."""

@@ -1,0 +1,1 @@
+"""Secrets that an account has the server keep."""
