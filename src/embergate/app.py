@@ -16,11 +16,12 @@ from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
+from embergate.engine.loading.sources import identify
 from embergate.engine.loading.spec import Precision
 from embergate.engine.registry import Registry, ServedModel, resource_of
 from embergate.engine.scheduler import Batch, SchedulerLimits
 from embergate.engine.self_check import check_model
-from embergate.errors import EmbergateError, ModelError
+from embergate.errors import ConfigurationError, EmbergateError, ModelError
 from embergate.inference import embeddings, health, models
 from embergate.inference.deps import Deps, InferenceLimits
 from embergate.inference.schemas import EmbeddingRequest
@@ -98,6 +99,22 @@ def build_deps(settings: Settings, authenticator: Authenticator) -> Deps:
     return Deps(engine=engine, registry=Registry(), authenticator=authenticator, limits=limits)
 
 
+def check_models(settings: Settings) -> None:
+    """Check what can be told of the models before any is loaded: that each may exist, and is named once.
+
+    Raises: ModelError for a reference that can be no model; ConfigurationError for two that would be served as one.
+    """
+    references: dict[tuple[str, str], str] = {}
+    for reference in settings.models:
+        account, slug = resource_of(identify(reference).name, settings.bootstrap_account)
+        if (account, slug) in references:
+            raise ConfigurationError(
+                f"EMBERGATE_MODELS: {references[account, slug]!r} and {reference!r} would both be served as "
+                f"accounts/{account}/models/{slug}; name a model once, and rename one of two folders that are called alike"
+            )
+        references[account, slug] = reference
+
+
 def load_model(reference: str, settings: Settings) -> ServedModel:
     """Load one model and let it prove itself. Blocks; raises: ModelError."""
     compute = ComputeOptions(settings.num_threads, settings.num_streams)
@@ -108,7 +125,7 @@ def load_model(reference: str, settings: Settings) -> ServedModel:
     else:
         model.encode(["warm"])  # ready means that a forward pass has run
         check = None
-    account, slug = resource_of(model, settings.bootstrap_account)
+    account, slug = resource_of(model.spec.name, settings.bootstrap_account)
     return ServedModel(account, slug, model, now(), check)
 
 

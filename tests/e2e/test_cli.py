@@ -56,9 +56,11 @@ def test_check_reports_the_cosine_to_f32(precision: str, least: float) -> None:
     assert found["tokens_per_s"] > 0
 
 
-def test_unknown_model_is_one_line_with_the_mend() -> None:
-    done = run("models", "inspect", "no-such-model", expect=1)
-    assert "models list" in done.stderr
+@pytest.mark.parametrize(("model", "said"), [("no-such-model", "models list"), ("~nobody-here/x", "whole path")])
+def test_name_of_no_model_is_one_line_with_the_mend(model: str, said: str) -> None:
+    done = run("models", "inspect", model, expect=1)
+    assert said in done.stderr
+    assert repr(model) in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 import uvicorn
 
-from embergate.app import build_deps, create_app, serving_lifespan
+from embergate.app import build_deps, check_models, create_app, serving_lifespan
 from embergate.errors import ConfigurationError, EmbergateError
 from embergate.ids import new_api_key
 from embergate.settings import Settings
@@ -26,6 +26,7 @@ KEY_FILE: Final = "bootstrap-key.sha256"
 def run_server(settings: Settings) -> int:
     """Serve until a signal; return the process's exit code."""
     configure_logs(settings.log_level)
+    check_models(settings)
     sockets = listen(settings.host, settings.port)
     digest, new_key = bootstrap_digest(settings)
     deps = build_deps(settings, SingleKeyAuthenticator(digest, account=settings.bootstrap_account))
