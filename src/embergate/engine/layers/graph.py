@@ -104,8 +104,15 @@ class Graph:
         """Return a float32 constant."""
         return ops.constant(np.asarray(values, np.float32, order="C"))
 
+    @staticmethod
+    def zeros(shape: Sequence[int]) -> ov.Node:
+        """Return zeros that take no memory, in place of a tensor that `finish` will complain of."""
+        return ops.broadcast(ops.constant(np.float32(0)), ops.constant(np.array(shape, np.int64)))
+
     def stored(self, tensor: Tensor) -> ov.Node:
         """Return a weight as a constant over its own memory: bfloat16 where it is stored or served so, else float32."""
+        if tensor.is_placeholder:
+            return self.zeros(tensor.array.shape)
         if tensor.dtype != "BF16" and self.precision is not Precision.BF16:
             return self.shared(tensor.float32())
         return self.shared(tensor.array if tensor.dtype == "BF16" else to_bfloat16_bits(tensor.float32()))
@@ -141,6 +148,8 @@ class Graph:
 
     def matrix_of(self, tensor: Tensor) -> ov.Node:
         """Return `tensor` as a linear layer's weight, stored in the served precision."""
+        if tensor.is_placeholder:
+            return self.zeros(tensor.array.shape)
         if self.precision is Precision.INT8:
             values, scales = quantize_per_channel(tensor.float32())
             return ops.multiply(ops.convert(self.shared(values), "f32"), ops.constant(scales))
