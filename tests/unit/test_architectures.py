@@ -105,7 +105,12 @@ def test_absurd_size_is_refused_with_the_range_allowed(architecture: str, key: s
 
 
 def test_largest_sizes_of_published_networks_are_accepted() -> None:
-    largest = {"vocab_size": 262_208, "hidden_size": 16_384, "intermediate_size": 53_248, "num_attention_heads": 128}
+    largest: dict[str, Any] = {
+        "vocab_size": 262_208,
+        "hidden_size": 16_384,
+        "intermediate_size": 53_248,
+        "num_attention_heads": 128,
+    }
     largest |= {"num_hidden_layers": 126, "max_position_embeddings": 1 << 20, "hidden_act": "silu"}
     assert ARCHITECTURES["qwen3"].read(ConfigReader(largest, source="config.json")).hidden_size == 16_384
 

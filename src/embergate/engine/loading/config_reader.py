@@ -29,7 +29,7 @@ _REQUIRED: Final = object()
 def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Return the parsed content of a model's JSON file.
 
-    Raises: ModelError if it is missing, larger than `max_bytes`, not JSON, or nested beyond any use.
+    Raises: ModelError if it is missing, cannot be read, is larger than `max_bytes`, not JSON, or nested beyond any use.
     """
     if not path.is_file():
         raise ModelError(f"{path.parent.name} has no {path.name}; fetch the model's files again")
@@ -39,6 +39,8 @@ def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
         values = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:
         raise ModelError(f"{path.name} is not JSON: {error}") from error
+    except OSError as error:
+        raise ModelError(f"{path.name} cannot be read: {error.strerror}") from error
     try:
         # NOTE: orjson reads deeper than it writes, and the fingerprint is over the configuration as it is written.
         orjson.dumps(values)
