@@ -61,6 +61,9 @@ $(ORACLE)/.ready: requirements/oracle.txt requirements/serve.txt requirements/de
 	$(ORACLE_PIP) install --no-deps --editable .
 	@touch $@
 
+coverage: develop  ## branch coverage of what runs in process; the end-to-end tests run in processes of their own
+	$(BIN)/python -m pytest tests/unit tests/integration tests/golden --cov=embergate --cov-branch --cov-report=term-missing:skip-covered
+
 oracle: $(ORACLE)/.ready  ## create .oracle: torch, transformers, sentence-transformers and our engine
 
 test-oracle: oracle  ## our vectors against the oracle's, on fresh random weights
@@ -82,4 +85,4 @@ lock:  ## write requirements/serve.txt and dev.txt again from pyproject.toml (ne
 	$(LOCK) --output-file requirements/serve.txt
 	$(LOCK) --group dev --output-file requirements/dev.txt
 
-.PHONY: help setup serve develop check clients docs test oracle test-oracle golden bench lock
+.PHONY: help setup serve develop check clients docs test coverage oracle test-oracle golden bench lock
