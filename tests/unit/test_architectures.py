@@ -8,14 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from embergate.engine.architectures import ARCHITECTURES
+from embergate.engine.architectures.static import StaticTable
 from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.backends.selection import open_backend
 from embergate.engine.loading.config_reader import ConfigReader
 from embergate.engine.loading.folder import read_folder
 from embergate.engine.loading.spec import PoolingMode, Precision
+from embergate.engine.loading.weights import Weights
 from embergate.errors import ModelError, UnsupportedArchitectureError
 from tests.random_models import CASES, cases_of, write_model
 from tests.random_models.folder import full_config
@@ -47,6 +52,8 @@ LIES: dict[str, tuple[str, dict[str, Any], str]] = {
     "no model type": ("bert", {"model_type": None}, "model_type"),
     "nomic turns more than there is": ("nomic_bert", {"rotary_emb_fraction": 2.0}, "rotary_emb_fraction"),
     "matryoshka longer than the vector": ("bert", {"matryoshka_dimensions": [64]}, "matryoshka_dimensions"),
+    "qwen layer types": ("qwen3", {"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
+    "qwen layer types that are no list": ("qwen3", {"layer_types": "full_attention"}, "layer_types"),
     "epsilon as text": ("bert", {"layer_norm_eps": "1e-12"}, "layer_norm_eps"),
     "epsilon that is a truth value": ("bert", {"layer_norm_eps": True}, "layer_norm_eps"),
 }
@@ -187,3 +194,40 @@ def test_module_outside_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(ModelError, match="inside the model"):
         read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({"other": np.ones((4, 2), np.float32)}, "has no tensor embedding.weight or embeddings"),
+        ({"embeddings": np.ones(4, np.float32)}, r"embeddings has shape \(4,\), expected \(rows, dimensions\)"),
+        ({"embeddings": np.ones((0, 2), np.float32)}, "expected .rows, dimensions"),
+        ({"embeddings": np.ones((4, 2), np.int32)}, "embeddings has type I32, expected a float type"),
+        ({"mapping": np.array([0, 4])}, "mapping points outside the 4 rows"),
+        ({"mapping": np.array([-1, 0])}, "mapping points outside the 4 rows"),
+        ({"mapping": np.array([0.0, 1.0])}, "mapping has type F64 .*, expected a list of integers"),
+        ({"mapping": np.array([[0, 1]])}, "mapping has type I64 .*, expected a list of integers"),
+        ({"weights": np.ones(3, np.float32)}, r"weights has shape \(3,\), config\.json asks for \(4,\)"),
+        ({"weights": np.full(4, np.nan, np.float32)}, "weights holds NaN"),
+    ],
+)
+def test_static_table_that_does_not_fit_is_refused_by_tensor(
+    tmp_path: Path, tensors: dict[str, NDArray[Any]], said: str
+) -> None:
+    table = {} if "other" in tensors else {"embeddings": np.ones((4, 2), np.float32)}
+    save_file({**table, **tensors}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=said):
+        StaticTable.read(Weights(tmp_path))
+
+
+def test_positions_turn_pairs_of_dimensions(tmp_path: Path) -> None:
+    write_model(cases_of("qwen3")[0], tmp_path, 0)
+    edit(tmp_path, lambda config: config.update(head_dim=7))
+    with pytest.raises(ModelError, match="pairs of dimensions, and 7 is odd"):
+        open_backend(read_folder(tmp_path), Precision.F32, ComputeOptions())
+
+
+def test_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("")
+    with pytest.raises(ModelError, match="is not a folder"):
+        read_folder(tmp_path / "model")
