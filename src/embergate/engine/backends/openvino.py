@@ -61,6 +61,7 @@ class OpenVinoBackend:
         self._buffers = graph.buffers
         assert graph.embedding_table is not None, "every architecture declares its word embeddings. This is a bug."
         self._table = graph.embedding_table
+        self.weights_bytes = graph.weights_bytes
         self._local = threading.local()
         # The runtime packs its own copy of the weights, at the latest in the first pass.
         self.forward(np.zeros((1, 8), np.int32), np.full(1, 8, np.int32))

@@ -37,6 +37,7 @@ class Graph:
         self.precision = precision
         # What shared constants point into; it must live as long as the compiled model.
         self.buffers: list[NDArray[Any]] = []
+        self.weights_bytes = 0  # in the types that they are served in
         self.embedding_table: Tensor | None = None
         self.inputs_embeds: ov.Node | None = None
         self.lengths = ops.parameter([-1], ov.Type.i32, name="lengths")
@@ -51,6 +52,7 @@ class Graph:
     def word_embeddings(self, name: str, vocab_size: int, hidden_size: int) -> ov.Node:
         """Declare the table `name` and return the tokens' rows of it; called once, before anything that needs positions."""
         self.embedding_table = self.weights.get(name, (vocab_size, hidden_size))
+        self.weights_bytes += self.embedding_table.array.nbytes
         self.inputs_embeds = ops.parameter([-1, -1, hidden_size], ov.Type.f32, name="inputs_embeds")
         return self.inputs_embeds  # (B, S, H)
 
@@ -114,6 +116,7 @@ class Graph:
         """Return a constant over the memory of `values`; uint16 are bfloat16 bit patterns."""
         values = np.ascontiguousarray(values)
         self.buffers.append(values)
+        self.weights_bytes += values.nbytes
         # What was read from the file on the way here is not needed again, or will be read again by the runtime.
         self.weights.release()
         if values.dtype == np.uint16:
@@ -122,6 +125,7 @@ class Graph:
 
     def vector(self, name: str, size: int) -> ov.Node:
         """Return the one-dimensional weight `name`."""
+        self.weights_bytes += 4 * size
         return self.constant(self.weights.get(name, (size,)).float32())
 
     def table(self, name: str, rows: int, columns: int) -> ov.Node:
