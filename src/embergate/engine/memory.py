@@ -7,12 +7,17 @@ Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, .../proc_p
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc/self")
+M_MMAP_THRESHOLD: Final = -3  # glibc's malloc.h
+LARGE_BLOCK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +73,23 @@ def _read_status(proc: Path) -> dict[str, int]:
         return {}
     pairs = (line.partition(":") for line in lines)
     return {name: int(value.split()[0]) * 1024 for name, _, value in pairs if value.endswith(" kB")}
+
+
+def return_freed_blocks() -> None:
+    """Have glibc give every large block back to the system as soon as it is freed; else it keeps up to 32 MB of each for later.
+
+    NOTE: for the whole process. Buffers that grow from batch to batch would otherwise leave their former sizes behind.
+    """
+    if (mallopt := _libc_function("mallopt")) is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
+def return_free_heap() -> None:
+    """Give what is free on the heap back to the system, which glibc by itself keeps for later."""
+    if (malloc_trim := _libc_function("malloc_trim")) is not None:
+        malloc_trim(0)
+
+
+def _libc_function(name: str) -> Callable[..., int] | None:
+    """Return a function that glibc has and other C libraries may not have."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
