@@ -80,6 +80,7 @@ $(PEERS)/.ready: requirements/peers.txt
 bench: setup $(PEERS)/.ready  ## Embergate beside its peers, in one run (about 15 minutes)
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/engines.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/startup.py
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/memory.py
 
 lock:  ## write requirements/serve.txt and dev.txt again from pyproject.toml (needs uv)
 	$(LOCK) --output-file requirements/serve.txt

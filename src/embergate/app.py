@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict
 
 import structlog
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.sources import identify
 from embergate.engine.loading.spec import Precision
+from embergate.engine.memory import MemoryMeter
 from embergate.engine.registry import Registry, ServedModel, resource_of
 from embergate.engine.scheduler import Batch, SchedulerLimits
 from embergate.engine.self_check import check_model
@@ -119,6 +121,7 @@ def load_model(reference: str, settings: Settings) -> ServedModel:
     """Load one model and let it prove itself. Blocks; raises: ModelError."""
     compute = ComputeOptions(settings.num_threads, settings.num_streams)
     source = SourceOptions(offline=settings.offline)
+    meter = MemoryMeter()
     model = LoadedModel.open(reference, precision=Precision(settings.precision), compute=compute, source=source)
     if settings.self_check:
         check = check_model(model, reference, compute=compute, source=source)
@@ -126,7 +129,7 @@ def load_model(reference: str, settings: Settings) -> ServedModel:
         model.encode(["warm"])  # ready means that a forward pass has run
         check = None
     account, slug = resource_of(model.spec.name, settings.bootstrap_account)
-    return ServedModel(account, slug, model, now(), check)
+    return ServedModel(account, slug, model, now(), check, meter.use(model.backend.weights_bytes))
 
 
 def serving_lifespan(deps: Deps, settings: Settings, on_failure: Callable[[EmbergateError], None]) -> Lifespan:
@@ -159,6 +162,7 @@ async def _load_all(deps: Deps, settings: Settings, on_failure: Callable[[Emberg
                 computes_in=served.model.backend.computes_in,
                 min_cosine=check.min_cosine if check else None,
                 tokens_per_s=round(check.tokens_per_s) if check else None,
+                **(asdict(served.memory) if served.memory else {}),
             )
     except EmbergateError as error:
         on_failure(error)

@@ -59,6 +59,12 @@ def test_check_reports_the_cosine_to_f32(precision: str, least: float) -> None:
     assert found["tokens_per_s"] > 0
 
 
+def test_check_reports_what_the_model_costs_in_memory() -> None:
+    found = facts("models", "check", MINILM, "--precision", "f32")
+    assert 80e6 < found["weights_bytes"] < 100e6
+    assert found["peak_bytes"] >= found["resident_bytes"] >= found["anonymous_bytes"] > 0
+
+
 @pytest.mark.parametrize(("model", "said"), [("no-such-model", "models list"), ("~nobody-here/x", "whole path")])
 def test_name_of_no_model_is_one_line_with_the_mend(model: str, said: str) -> None:
     done = run("models", "inspect", model, expect=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import find_model
+from embergate.engine.memory import MemoryUse
 from embergate.engine.registry import Registry, ServedModel
 from embergate.engine.tokenization import TextTokenizer
 from embergate.errors import ConfigurationError, EmbergateError
@@ -189,6 +191,24 @@ async def test_metrics_count_requests_tokens_and_what_waits(deps: Deps, backend:
         "embergate_requests_in_flight 0.0",
     ):
         assert line in page
+
+
+async def test_models_memory_is_published_on_the_model_and_as_a_metric(deps: Deps, backend: FakeBackend) -> None:
+    served = deps.registry.get(MODEL)
+    deps.registry = Registry()
+    deps.registry.add(replace(served, memory=MemoryUse(100, 250, None, 400)))
+    async with client_of(create_app(deps)) as client:
+        model = (await client.get("/v1/models/fireworks/all-minilm-l6-v2")).json()
+        page = (await client.get("/metrics")).text
+    assert model["memory"] == {
+        "weights_bytes": 100,
+        "resident_bytes": 250,
+        "anonymous_bytes": None,
+        "peak_bytes": 400,
+    }
+    labels = 'kind="{}",model="accounts/fireworks/models/all-minilm-l6-v2"'
+    assert f"embergate_model_memory_bytes{{{labels.format('peak')}}} 400.0" in page
+    assert "anonymous" not in page.split("# TYPE embergate_model_memory_bytes")[1]
 
 
 class BrokenRegistry(Registry):

@@ -15,6 +15,7 @@ from typing import Final
 
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.catalog import load_catalog
+from embergate.engine.memory import MemoryUse
 from embergate.engine.self_check import SelfCheck
 from embergate.errors import ConfigurationError, ModelNotFoundError
 
@@ -31,6 +32,7 @@ class ServedModel:
     model: LoadedModel
     loaded_at: datetime
     self_check: SelfCheck | None = None
+    memory: MemoryUse | None = None
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:

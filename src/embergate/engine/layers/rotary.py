@@ -43,7 +43,8 @@ class Rotary:
 
     @staticmethod
     def _table(graph: Graph, values: np.ndarray) -> ov.Node:
-        rows = ops.gather(graph.constant(values), graph.positions, ops.constant(np.int32(0)))  # (S, D / 2)
+        table = graph.shared(graph.scratch.keep(values.astype(np.float32)))
+        rows = ops.gather(table, graph.positions, ops.constant(np.int32(0)))  # (S, D / 2)
         return ops.unsqueeze(rows, ops.constant(np.array([0, 1], np.int32)))  # (1, 1, S, D / 2)
 
     def turn(self, x: ov.Node, head_dim: int) -> ov.Node:

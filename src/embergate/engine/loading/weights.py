@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,6 +95,11 @@ class Weights:
     def names(self) -> list[str]:
         """Return every name as the files spell it."""
         return sorted(self._homes)
+
+    @property
+    def num_values(self) -> int:
+        """The number of values of all tensors."""
+        return sum(prod(entry.shape) for file in self.files for entry in file.entries.values())
 
     def strip_prefix(self, anchor: str) -> None:
         """Find under which prefix (`bert.`, `model.`, none) this checkpoint keeps the tensor `anchor`.
