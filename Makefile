@@ -73,6 +73,9 @@ $(ORACLE)/.ready: requirements/oracle.txt requirements/serve.txt requirements/de
 	$(ORACLE_PIP) install --no-deps --editable .
 	@touch $@
 
+coverage: develop  ## branch coverage of what runs in process; the end-to-end tests run in processes of their own
+	$(BIN)/python -m pytest tests/unit tests/integration tests/golden --cov=embergate --cov-branch --cov-report=term-missing:skip-covered
+
 oracle: $(ORACLE)/.ready  ## create .oracle: torch, transformers, sentence-transformers and our engine
 
 test-oracle: oracle  ## our vectors against the oracle's, on fresh random weights
@@ -89,9 +92,10 @@ $(PEERS)/.ready: requirements/peers.txt
 bench: setup $(PEERS)/.ready  ## Embergate beside its peers, in one run (about 15 minutes)
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/engines.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/startup.py
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/memory.py
 
 lock:  ## write requirements/serve.txt and dev.txt again from pyproject.toml (needs uv)
 	$(LOCK) --output-file requirements/serve.txt
 	$(LOCK) --group dev --output-file requirements/dev.txt
 
-.PHONY: help setup serve develop check migrate migration clients docs test oracle test-oracle golden bench lock
+.PHONY: help setup serve develop check migrate migration clients docs test coverage oracle test-oracle golden bench lock

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.random_models import cases_of, write_model
+
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 HEAVY_MODULES = ("openvino", "numpy", "fastapi", "pydantic", "tokenizers", "huggingface_hub", "sqlalchemy")
 
@@ -57,9 +59,30 @@ def test_check_reports_the_cosine_to_f32(precision: str, least: float) -> None:
     assert found["tokens_per_s"] > 0
 
 
-def test_unknown_model_is_one_line_with_the_mend() -> None:
-    done = run("models", "inspect", "no-such-model", expect=1)
-    assert "models list" in done.stderr
+def test_check_reports_what_the_model_costs_in_memory() -> None:
+    found = facts("models", "check", MINILM, "--precision", "f32")
+    assert 80e6 < found["weights_bytes"] < 100e6
+    assert found["peak_bytes"] >= found["resident_bytes"] >= found["anonymous_bytes"] > 0
+
+
+@pytest.mark.parametrize(("model", "said"), [("no-such-model", "models list"), ("~nobody-here/x", "whole path")])
+def test_name_of_no_model_is_one_line_with_the_mend(model: str, said: str) -> None:
+    done = run("models", "inspect", model, expect=1)
+    assert said in done.stderr
+    assert repr(model) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(10**9, "hidden_size is 1000000000"), (64, "the weights in model do not fit")]
+)
+def test_folder_that_lies_is_one_line_and_no_traceback(tmp_path: Path, size: int, said: str) -> None:
+    write_model(cases_of("bert")[0], tmp_path / "model", 0)
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "hidden_size": size}))
+    done = run("models", "check", str(tmp_path / "model"), expect=1)
+    assert done.stderr.startswith("embergate: ")
+    assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -138,7 +138,8 @@ BAD_SETTINGS = {
     "a model that is none": ({"EMBERGATE_MODELS": "no-such-model"}, "neither a folder"),
     "a model that cannot be": ({"EMBERGATE_MODELS": "my org/my model"}, "neither a folder"),
     "a model that is not here": ({"EMBERGATE_MODELS": "BAAI/bge-m3"}, "models pull"),
-    "a model given twice": ({"EMBERGATE_MODELS": f"{MODEL},{MODEL}", "EMBERGATE_SELF_CHECK": "false"}, "answer to"),
+    "a model given twice": ({"EMBERGATE_MODELS": f"{MODEL},fireworks/all-minilm-l6-v2"}, f"{MODEL!r} and 'fireworks"),
+    "the home of a user who is not there": ({"EMBERGATE_MODELS": "~nobody-here/x"}, "'~nobody-here/x'"),
     "a data directory that is a file": ({"EMBERGATE_DATA_DIR": "/dev/null"}, "EMBERGATE_DATA_DIR"),
 }
 

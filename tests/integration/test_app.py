@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,16 +14,17 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import RouteContext, iter_route_contexts
 
-from embergate.app import create_app, serving_lifespan
+from embergate.app import check_models, create_app, serving_lifespan
 from embergate.clock import now
 from embergate.engine.backends.fake import FakeBackend
 from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import find_model
+from embergate.engine.memory import MemoryUse
 from embergate.engine.registry import Registry, ServedModel
 from embergate.engine.tokenization import TextTokenizer
-from embergate.errors import EmbergateError
+from embergate.errors import ConfigurationError, EmbergateError
 from embergate.inference.deps import Deps, InferenceLimits
 from embergate.settings import Settings
 from embergate.web.caller import SingleKeyAuthenticator, digest_of, public, require_caller
@@ -190,14 +193,66 @@ async def test_metrics_count_requests_tokens_and_what_waits(deps: Deps, backend:
         assert line in page
 
 
+async def test_models_memory_is_published_on_the_model_and_as_a_metric(deps: Deps, backend: FakeBackend) -> None:
+    served = deps.registry.get(MODEL)
+    deps.registry = Registry()
+    deps.registry.add(replace(served, memory=MemoryUse(100, 250, None, 400)))
+    async with client_of(create_app(deps)) as client:
+        model = (await client.get("/v1/models/fireworks/all-minilm-l6-v2")).json()
+        page = (await client.get("/metrics")).text
+    assert model["memory"] == {
+        "weights_bytes": 100,
+        "resident_bytes": 250,
+        "anonymous_bytes": None,
+        "peak_bytes": 400,
+    }
+    labels = 'kind="{}",model="accounts/fireworks/models/all-minilm-l6-v2"'
+    assert f"embergate_model_memory_bytes{{{labels.format('peak')}}} 400.0" in page
+    assert "anonymous" not in page.split("# TYPE embergate_model_memory_bytes")[1]
+
+
+class BrokenRegistry(Registry):
+    """Fails as nothing should."""
+
+    def add(self, served: ServedModel) -> None:
+        raise RuntimeError(f"{served.slug} does not fit on the shelf")
+
+
 async def test_model_that_fails_in_a_way_nobody_foresaw_stops_the_server(deps: Deps) -> None:
     failed: asyncio.Queue[EmbergateError] = asyncio.Queue()
-    name = "x" * 5000  # the file system itself refuses it
-    lifespan = serving_lifespan(deps, Settings(models=(name,)), failed.put_nowait)
+    deps.registry = BrokenRegistry()
+    lifespan = serving_lifespan(deps, Settings(models=(MODEL,), self_check=False), failed.put_nowait)
     async with lifespan(create_app(deps)):
         failure = await asyncio.wait_for(failed.get(), 30)
-    assert name in failure.message
+    assert failure.message.startswith(f"{MODEL} cannot be loaded: RuntimeError")
     assert not deps.is_ready
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (MODEL, MODEL),
+        (MODEL, "fireworks/all-minilm-l6-v2"),
+        ("accounts/fireworks/models/all-minilm-l6-v2", f"{MODEL}@1110a24"),
+        ("org/My_Model", "other/my-model@main"),
+    ],
+)
+def test_model_named_twice_is_found_before_any_is_loaded(one: str, other: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_models(Settings(models=(one, "BAAI/bge-m3", other)))
+    assert f"EMBERGATE_MODELS: {one!r} and {other!r} would both be served as accounts/" in caught.value.message
+
+
+def test_two_folders_called_alike_are_found_before_any_is_loaded(tmp_path: Path) -> None:
+    folders = [str(tmp_path / parent / "model") for parent in "ab"]
+    for folder in folders:
+        Path(folder).mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match=r"accounts/default/models/model; .*rename one"):
+        check_models(Settings(models=tuple(folders)))
+
+
+def test_models_that_differ_may_be_served_together() -> None:
+    check_models(Settings(models=(MODEL, "BAAI/bge-m3", "org/name")))
 
 
 async def test_short_request_is_tokenised_between_the_parts_of_a_long_one(deps: Deps, backend: FakeBackend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import PoolingMode, Precision
 from embergate.engine.loading.weights import Weights
 from embergate.errors import ModelError
+from tests.backend_contract import COMPUTE, BackendContract, OpenedBackend
 from tests.random_models import TEXTS, cases_of, write_model
 
 MEAN = SourceOptions(pooling=PoolingMode.MEAN)
@@ -91,3 +93,16 @@ def test_both_backends_give_the_same_states(tmp_path: Path, seed: int) -> None:
     one, other = ours.forward(ids, lengths), theirs.forward(ids, lengths)
     for row, length in enumerate(lengths):
         np.testing.assert_allclose(one[row, :length], other[row, :length], atol=1e-4)
+
+
+@pytest.fixture(params=[Precision.F32, Precision.BF16], ids=str)
+def opened(request: pytest.FixtureRequest, tmp_path: Path, seed: int) -> Iterator[OpenedBackend]:
+    write_model(cases_of("bert")[0], tmp_path, seed)
+    spec = read_folder(tmp_path).spec
+    backend = TorchBackend(spec, request.param, COMPUTE)
+    yield OpenedBackend(backend, spec.hidden_size, spec.vocab_size, 1e-4 if request.param is Precision.F32 else 0.1)
+    backend.close()
+
+
+class TestTorchBackend(BackendContract):
+    """The contract, over `opened`."""

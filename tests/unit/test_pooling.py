@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from embergate.engine.backends.fake import FakeBackend
+from embergate.engine.loading.modules import ACTIVATION_NAMES
 from embergate.engine.loading.spec import PoolingMode, PoolingSpec
-from embergate.engine.pooling import Pooler, finish
+from embergate.engine.pooling import DENSE_ACTIVATIONS, Pooler, finish
 
 IDS = np.array([[3, 1, 4, 1], [5, 9, 0, 0]], np.int32)
 LENGTHS = np.array([4, 2], np.int32)
@@ -60,3 +61,22 @@ def test_vectors_are_cut_before_they_are_normalised() -> None:
     plain = finish(np.array([[3.0, 4.0, 12.0]], np.float32), dimensions=2, normalize=False)
     assert plain.tolist() == [[3.0, 4.0]]
     assert plain.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Identity", [-1.0, 0.0, 2.0]),
+        ("Tanh", [-0.76159416, 0.0, 0.96402758]),
+        ("ReLU", [0.0, 0.0, 2.0]),
+        ("Sigmoid", [0.26894142, 0.5, 0.88079708]),
+        ("GELU", [-0.15865525, 0.0, 1.95449974]),
+    ],
+)
+def test_activation_of_a_dense_layer_has_its_published_values(name: str, expected: list[float]) -> None:
+    values = DENSE_ACTIVATIONS[name](np.array([[-1.0, 0.0, 2.0]], np.float32))
+    np.testing.assert_allclose(values, [expected], atol=1e-6)
+
+
+def test_every_activation_that_a_folder_may_name_is_there() -> None:
+    assert set(DENSE_ACTIVATIONS) == set(ACTIVATION_NAMES)

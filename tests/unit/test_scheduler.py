@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from embergate.engine.scheduler import (
     ALWAYS_TOGETHER_TOKENS,
@@ -93,6 +94,117 @@ def test_two_backlogged_tenants_are_served_alike() -> None:
         for slot in batch.slots:
             served[str(slot.job.tenant)] += slot.job.lengths[slot.index]
         assert abs(served["t1"] - served["t2"]) <= 2 * LIMITS.max_batch_tokens
+
+
+def test_a_tenant_that_sends_one_text_after_another_does_not_hold_up_a_backlog() -> None:
+    scheduler = queue(job("backlog", *[500] * 20))
+    scheduler.next_batch()
+    served = {"backlog": 500, "steady": 0}
+    scheduler.submit(job("steady", 300), now=1.0)
+    for _ in range(20):
+        batch = scheduler.next_batch()
+        assert batch is not None
+        tenant = str(batch.slots[0].job.tenant)
+        served[tenant] += batch.num_tokens
+        if tenant == "steady":
+            scheduler.submit(job("steady", 300), now=1.0)  # the next is there before this one is done
+        assert abs(served["backlog"] - served["steady"]) <= 2 * LIMITS.max_batch_tokens
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 600), min_size=1, max_size=8), min_size=1, max_size=5),
+    st.integers(1, 600),
+    st.integers(0, 10),
+    st.sampled_from(list(Lane)),
+)
+@settings(deadline=None)
+def test_a_newcomer_waits_for_at_most_one_batch_of_each_other_tenant(
+    others: list[list[int]], length: int, num_batches_first: int, lane: Lane
+) -> None:
+    scheduler = Scheduler(SchedulerLimits(max_batch_tokens=512))
+
+    def flood() -> None:
+        for tenant, lengths in enumerate(others):
+            scheduler.submit(Job("model", tenant, lane, tuple(lengths)), now=0.0)
+
+    for _ in range(num_batches_first):
+        flood()
+        scheduler.next_batch()
+    flood()
+    scheduler.submit(Job("model", "newcomer", lane, (length,)), now=1.0)
+    waited = 0
+    while not any(slot.job.tenant == "newcomer" for slot in getattr(scheduler.next_batch(), "slots", ())):
+        flood()
+        waited += 1
+        assert waited <= len(others)
+
+
+@given(st.integers(1, 6), st.integers(1, 30))
+@settings(deadline=None)
+def test_bulk_waits_for_at_most_one_turn_of_interactive_batches(bulk_turn: int, num_bulk: int) -> None:
+    scheduler = Scheduler(SchedulerLimits(max_batch_tokens=512, bulk_turn=bulk_turn))
+    scheduler.submit(job("bulk", *[500] * num_bulk, lane=Lane.BULK), now=0.0)
+    waited = 0
+    while num_bulk:
+        scheduler.submit(job("person", 500), now=1.0)
+        batch = scheduler.next_batch()
+        assert batch is not None
+        waited = 0 if batch.lane is Lane.BULK else waited + 1
+        num_bulk -= batch.lane is Lane.BULK
+        assert waited < bulk_turn or not num_bulk
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Jobs come, leave and run in any order: each text runs once or is withdrawn, and the books balance."""
+
+    jobs: Bundle[Job] = Bundle("jobs")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduler = Scheduler(LIMITS)
+        self.waiting: dict[tuple[Job, int], int] = {}
+
+    @rule(
+        target=jobs,
+        model=st.sampled_from("ab"),
+        tenant=st.sampled_from("xyz"),
+        lane=st.sampled_from(list(Lane)),
+        lengths=st.lists(st.integers(0, 700), min_size=1, max_size=12),
+    )
+    def submit(self, model: str, tenant: str, lane: Lane, lengths: list[int]) -> Job:
+        submitted = Job(model, tenant, lane, tuple(lengths))
+        self.scheduler.submit(submitted, now=0.0)
+        self.waiting |= {(submitted, index): length for index, length in enumerate(lengths)}
+        return submitted
+
+    @rule(left=jobs)
+    def cancel(self, left: Job) -> None:
+        self.scheduler.cancel(left)
+        self.waiting = {text: length for text, length in self.waiting.items() if text[0] is not left}
+
+    @rule()
+    def run(self) -> None:
+        batch = self.scheduler.next_batch()
+        assert (batch is None) == (not self.waiting)
+        if batch is not None:
+            lengths = [
+                self.waiting.pop((slot.job, slot.index)) for slot in batch.slots
+            ]  # a KeyError is a text run twice
+            assert len(lengths) == 1 or max(lengths) * len(lengths) <= LIMITS.max_batch_tokens
+            assert batch.num_tokens == sum(lengths)
+
+    @invariant()
+    def queued_tokens_are_those_that_wait(self) -> None:
+        assert self.scheduler.queued_tokens == sum(self.waiting.values())
+
+    def teardown(self) -> None:
+        while self.waiting:
+            self.run()
+        self.run()
+
+
+TestSchedulerMachine = SchedulerMachine.TestCase
+TestSchedulerMachine.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
 
 
 def test_a_tenants_short_request_is_not_held_up_by_its_long_one() -> None:

@@ -42,6 +42,19 @@ BROKEN: dict[str, tuple[object, bytes, str]] = {
     "offsets reversed": ({"a": entry(offsets=[4, 0])}, b"1234", "truncated"),
     "three offsets": ({"a": entry(offsets=[0, 4, 8])}, b"1234", "expected [begin, end]"),
     "overlap": ({"a": entry(), "b": entry(offsets=[2, 6])}, b"123456", "overlaps"),
+    "one range for two": ({"a": entry(), "b": entry()}, b"1234", "overlaps"),
+    "a tensor twice": (b'{"a": %(e)s, "a": %(e)s}' % {b"e": json.dumps(entry()).encode()}, b"1234", "has 'a' twice"),
+    "a shape twice": (
+        b'{"a": {"dtype": "F32", "shape": [9], "shape": [1], "data_offsets": [0, 4]}}',
+        b"1234",
+        "'shape'",
+    ),
+    "negative offset": ({"a": entry(offsets=[-4, 0])}, b"1234", "expected [begin, end]"),
+    "fractional size": ({"a": entry(shape=[1.0])}, b"1234", "not a list of sizes"),
+    "size that is a truth value": ({"a": entry(shape=[True])}, b"1234", "not a list of sizes"),
+    "nine dimensions": ({"a": entry(shape=[1] * 9)}, b"1234", "not a list of sizes"),
+    "type that is a list": ({"a": entry(dtype=[])}, b"1234", "type []"),  # type: ignore[arg-type]
+    "offset beyond 64 bits": ({"a": entry(offsets=[0, 2**70])}, b"1234", "expected [begin, end]"),
 }
 
 
@@ -140,11 +153,57 @@ def test_pickle_alone_is_refused_with_the_mend(tmp_path: Path) -> None:
         Weights(tmp_path)
 
 
-@pytest.mark.parametrize("shard", ["../evil.safetensors", "/etc/passwd", "a.bin", 5])
+@pytest.mark.parametrize(
+    "shard",
+    [
+        "../evil.safetensors",
+        "/etc/evil.safetensors",
+        "sub/a.safetensors",
+        "back\\slash.safetensors",
+        "a\0b.safetensors",
+        "x" * 5000 + ".safetensors",
+        ".safetensors",
+        "a.bin",
+        "",
+        5,
+        None,
+        ["a.safetensors"],
+    ],
+    ids=lambda shard: str(shard)[:30].replace("\0", "null"),
+)
 def test_index_may_only_name_safetensors_beside_it(tmp_path: Path, shard: object) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
     with pytest.raises(ModelError, match="beside the index"):
         Weights(tmp_path)
+
+
+@pytest.mark.parametrize("index", [[], {}, {"weight_map": []}, {"weight_map": {}}, {"weight_map": None}], ids=str)
+def test_index_without_shards_is_refused(tmp_path: Path, index: object) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="needs an object 'weight_map'"):
+        Weights(tmp_path)
+
+
+def test_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
+    for shard in ("one", "two"):
+        save_file({"a": np.ones(1, np.float32)}, tmp_path / f"{shard}.safetensors")
+    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"two\.safetensors: tensor 'a' is also in one\.safetensors"):
+        Weights(tmp_path)
+
+
+def test_folder_without_weights_names_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="fetch the weights"):
+        Weights(tmp_path)
+
+
+def test_integers_where_floats_belong_are_named(tmp_path: Path) -> None:
+    save_file({"a": np.ones(2, np.int32)}, tmp_path / "model.safetensors")
+    weights = Weights(tmp_path)
+    weights.get("a", (2,))
+    with pytest.raises(ModelError, match="a has type I32, expected a float type"):
+        weights.raise_problems()
 
 
 def test_missing_shard_is_named(tmp_path: Path) -> None:

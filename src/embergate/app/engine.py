@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 
 import structlog
 from fastapi import FastAPI
@@ -15,11 +16,13 @@ from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
+from embergate.engine.loading.sources import identify
 from embergate.engine.loading.spec import Precision
+from embergate.engine.memory import MemoryMeter
 from embergate.engine.registry import Registry, ServedModel, resource_of
 from embergate.engine.scheduler import SchedulerLimits
 from embergate.engine.self_check import check_model
-from embergate.errors import EmbergateError, ModelError
+from embergate.errors import ConfigurationError, EmbergateError, ModelError
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.upkeep import keep_up, settle
 from embergate.inference.deps import Deps, InferenceLimits
@@ -45,18 +48,35 @@ def build_deps(settings: Settings, authenticator: Authenticator, policies: Model
     return Deps(engine=engine, registry=Registry(), authenticator=authenticator, policies=policies, limits=limits)
 
 
+def check_models(settings: Settings) -> None:
+    """Check what can be told of the models before any is loaded: that each may exist, and is named once.
+
+    Raises: ModelError for a reference that can be no model; ConfigurationError for two that would be served as one.
+    """
+    references: dict[tuple[str, str], str] = {}
+    for reference in settings.models:
+        account, slug = resource_of(identify(reference).name, settings.bootstrap_account)
+        if (account, slug) in references:
+            raise ConfigurationError(
+                f"EMBERGATE_MODELS: {references[account, slug]!r} and {reference!r} would both be served as "
+                f"accounts/{account}/models/{slug}; name a model once, and rename one of two folders that are called alike"
+            )
+        references[account, slug] = reference
+
+
 def load_model(reference: str, settings: Settings) -> ServedModel:
     """Load one model and let it prove itself. Blocks; raises: ModelError."""
     compute = ComputeOptions(settings.num_threads, settings.num_streams)
     source = SourceOptions(offline=settings.offline)
+    meter = MemoryMeter()
     model = LoadedModel.open(reference, precision=Precision(settings.precision), compute=compute, source=source)
     if settings.self_check:
         check = check_model(model, reference, compute=compute, source=source)
     else:
         model.encode(["warm"])  # ready means that a forward pass has run
         check = None
-    account, slug = resource_of(model, settings.bootstrap_account)
-    return ServedModel(account, slug, model, now(), check)
+    account, slug = resource_of(model.spec.name, settings.bootstrap_account)
+    return ServedModel(account, slug, model, now(), check, meter.use(model.backend.weights_bytes))
 
 
 def serving_lifespan(
@@ -95,6 +115,7 @@ async def _load_all(deps: Deps, settings: Settings, on_failure: Callable[[Emberg
                 computes_in=served.model.backend.computes_in,
                 min_cosine=check.min_cosine if check else None,
                 tokens_per_s=round(check.tokens_per_s) if check else None,
+                **(asdict(served.memory) if served.memory else {}),
             )
     except EmbergateError as error:
         on_failure(error)

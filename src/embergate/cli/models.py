@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -73,12 +74,14 @@ def check(
     pooling: Pooling = None,
     as_json: AsJson = False,
 ) -> None:
-    """Load a model, compare the precision with f32, measure its speed here; exit 1 if it cannot be served."""
+    """Load a model, compare the precision with f32, measure its speed and memory here; exit 1 if it cannot be served."""
     from embergate.engine.backends.protocol import ComputeOptions
     from embergate.engine.loaded_model import LoadedModel
+    from embergate.engine.memory import MemoryMeter
     from embergate.engine.self_check import check_model
 
     source, compute = _source_options(offline, pooling), ComputeOptions()
+    meter = MemoryMeter()
     loaded = LoadedModel.open(model, precision=parse_precision(precision), compute=compute, source=source)
     result = check_model(loaded, model, compute=compute, source=source)
     facts = {
@@ -89,6 +92,7 @@ def check(
         "min_cosine_to_f32": result.min_cosine,
         "mean_cosine_to_f32": result.mean_cosine,
         "tokens_per_s": round(result.tokens_per_s, 1),
+        **asdict(meter.use(loaded.backend.weights_bytes)),
     }
     loaded.close()
     if as_json:

@@ -12,7 +12,7 @@ import sys
 import structlog
 import uvicorn
 
-from embergate.app.engine import build_deps, serving_lifespan
+from embergate.app.engine import build_deps, check_models, serving_lifespan
 from embergate.app.gateway import open_gateway, prepare_gateway
 from embergate.app.http import create_app
 from embergate.errors import ConfigurationError, EmbergateError
@@ -23,6 +23,7 @@ from embergate.web.protocol import JSONErrorProtocol
 def run_server(settings: Settings) -> int:
     """Serve until a signal; return the process's exit code."""
     configure_logs(settings.log_level)
+    check_models(settings)
     sockets = listen(settings.host, settings.port)
     new_key = asyncio.run(prepare_gateway(settings))
     gateway = open_gateway(settings)

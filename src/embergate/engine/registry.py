@@ -15,6 +15,7 @@ from typing import Final
 
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.catalog import load_catalog
+from embergate.engine.memory import MemoryUse
 from embergate.engine.self_check import SelfCheck
 from embergate.errors import ConfigurationError, ModelNotFoundError
 
@@ -31,6 +32,7 @@ class ServedModel:
     model: LoadedModel
     loaded_at: datetime
     self_check: SelfCheck | None = None
+    memory: MemoryUse | None = None
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,10 +101,10 @@ class Registry:
         self._by_name.clear()
 
 
-def resource_of(model: LoadedModel, account: str) -> tuple[str, str]:
-    """Return the account and the slug under which a loaded model is served."""
-    entry = load_catalog().find(model.spec.name)
+def resource_of(name: str, account: str) -> tuple[str, str]:
+    """Return the account and the slug under which the model of this name (a Hub id or a folder's) is served."""
+    entry = load_catalog().find(name)
     if entry is not None:
         return CATALOG_ACCOUNT, entry.slug
-    slug = re.sub(r"[^a-z0-9]+", "-", Path(model.spec.name).name.lower()).strip("-")[:MAX_SLUG_CHARACTERS]
+    slug = re.sub(r"[^a-z0-9]+", "-", Path(name).name.lower()).strip("-")[:MAX_SLUG_CHARACTERS]
     return account, slug or "model"

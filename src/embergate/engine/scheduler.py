@@ -104,6 +104,8 @@ class Scheduler:
         self.tokens_per_s = 0.0
         self._lanes: dict[Lane, dict[Hashable, _Tenant]] = {lane: {} for lane in Lane}
         self._virtual_time = dict.fromkeys(Lane, 0.0)
+        # Where tenants ended that have nothing queued at present: who comes back at once does not come back in front.
+        self._end_tags: dict[Lane, dict[Hashable, float]] = {lane: {} for lane in Lane}
         self._interactive_streak = 0
 
     def submit(self, job: Job, *, now: float) -> None:
@@ -122,7 +124,8 @@ class Scheduler:
         self.queued_tokens += num_tokens
         tenants = self._lanes[job.lane]
         if job.tenant not in tenants:
-            tenants[job.tenant] = _Tenant(self._virtual_time[job.lane])
+            ended = self._end_tags[job.lane].pop(job.tenant, 0.0)
+            tenants[job.tenant] = _Tenant(max(self._virtual_time[job.lane], ended))
         tenants[job.tenant].jobs[job] = None
 
     def cancel(self, job: Job) -> None:
@@ -153,7 +156,8 @@ class Scheduler:
         if lane is None:
             return None
         tenants = sorted(self._lanes[lane].values(), key=lambda tenant: tenant.start_tag)
-        self._virtual_time[lane] = tenants[0].start_tag
+        now = self._virtual_time[lane] = tenants[0].start_tag
+        self._end_tags[lane] = {tenant: tag for tenant, tag in self._end_tags[lane].items() if tag > now}
         seed = next(iter(tenants[0].jobs))
         longest = seed.pending_lengths[-1]
         room = max(1, self.limits.max_batch_tokens // max(longest, 1))
@@ -199,6 +203,9 @@ class Scheduler:
         del tenant.jobs[job]
         if not tenant.jobs:
             del self._lanes[job.lane][job.tenant]
+            self._end_tags[job.lane][job.tenant] = tenant.start_tag
+            if not self._lanes[job.lane]:  # nobody waits, so nobody is ahead of anybody
+                self._end_tags[job.lane].clear()
 
 
 def _in_order(tenants: list[_Tenant], seed: Job) -> Iterator[tuple[_Tenant, Job]]:

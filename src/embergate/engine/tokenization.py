@@ -5,7 +5,8 @@ The files' own truncation and padding are switched off: a text is cut only where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from embergate.engine.loading.spec import ModelSpec
 from embergate.errors import InvalidRequestError, ModelError
 
 PROBE_TEXT: Final = "a"
+UNKNOWN_TEXT: Final = "\ua66e"  # a letter of one medieval manuscript, which next to no vocabulary holds
 MAX_TOKENIZER_BYTES: Final = 256 << 20
 # A text longer than this is first looked at piece by piece: each token costs half a kilobyte until it is an integer.
 PIECE_CHARACTERS: Final = 1 << 16
@@ -53,9 +55,12 @@ class TextTokenizer:
         self._tokenizer = _read_tokenizer(spec.folder / "tokenizer.json")
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._prefix, self._suffix = self._special_tokens()
+        with _readable_errors():
+            self._prefix, self._suffix = self._special_tokens()
+            self._tokenizer.encode(UNKNOWN_TEXT)
         self._dropped_id = _unknown_id(self._tokenizer) if spec.drop_unknown else None
         self._check_vocabulary(spec)
+        self._check_room(spec)
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:
         """Return what the tokenizer puts before and behind every text."""
@@ -71,10 +76,21 @@ class TextTokenizer:
     def _check_vocabulary(self, spec: ModelSpec) -> None:
         largest = max(self._tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
         largest = max(largest, *self._prefix, *self._suffix, 0)
+        added = max(self._tokenizer.get_added_tokens_decoder(), default=0)
+        # Published files do add tokens that the network has no rows for; a text that holds one is refused by itself.
+        self._knows_ids_beyond = added >= spec.vocab_size
         if largest >= spec.vocab_size:
             raise ModelError(
                 f"tokenizer.json knows token id {largest} and config.json has vocab_size {spec.vocab_size}; "
                 "the tokenizer belongs to another model: fetch both from one revision"
+            )
+
+    def _check_room(self, spec: ModelSpec) -> None:
+        num_special_tokens = len(self._prefix) + len(self._suffix)
+        if spec.max_tokens <= num_special_tokens:
+            raise ModelError(
+                f"{spec.name} takes {spec.max_tokens} tokens at most (max_seq_length, model_max_length or "
+                f"max_position_embeddings) and tokenizer.json puts {num_special_tokens} around every text; none is left"
             )
 
     def encode_texts(
@@ -152,6 +168,12 @@ class TextTokenizer:
         num_tokens = len(input_ids)
         if self._dropped_id is not None:
             input_ids = input_ids[input_ids != self._dropped_id]
+        if self._knows_ids_beyond and (input_ids >= self._vocab_size).any():
+            raise InvalidRequestError(
+                f"input[{index}] holds a special token, id {input_ids.max()}, that this model has no embedding for (its "
+                f"vocabulary ends at {self._vocab_size - 1}); remove it from the text",
+                param=f"input[{index}]",
+            )
         if len(input_ids) > self._max_tokens:
             if not truncate:
                 raise self._too_long(index, str(num_tokens))
@@ -175,10 +197,22 @@ def _read_tokenizer(path: Path) -> Tokenizer:
         )
     if path.stat().st_size > MAX_TOKENIZER_BYTES:
         raise ModelError(f"tokenizer.json is larger than {MAX_TOKENIZER_BYTES} bytes")
-    try:
+    with _readable_errors():
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:
-        raise ModelError(f"tokenizer.json cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def _readable_errors() -> Iterator[None]:
+    """Turn whatever `tokenizers` raises while a tokenizer is made and tried into a ModelError."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except BaseException as error:
+        # NOTE: what panics in Rust arrives as a PanicException, which is no Exception and cannot be imported.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ModelError(f"tokenizer.json cannot be used: {error}; fetch the model's files again") from error
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int | None:

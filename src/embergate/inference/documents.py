@@ -56,6 +56,15 @@ class SelfCheckFigures(BaseModel):
     tokens_per_s: float
 
 
+class MemoryFigures(BaseModel):
+    """What the load cost: how far it raised the process's memory; null where the system does not say."""
+
+    weights_bytes: int
+    resident_bytes: int | None
+    anonymous_bytes: int | None
+    peak_bytes: int | None
+
+
 class Model(BaseModel):
     """A served model."""
 
@@ -78,6 +87,7 @@ class Model(BaseModel):
     computes_in: str
     fingerprint: str
     self_check: SelfCheckFigures | None = None
+    memory: MemoryFigures | None = None
 
 
 class ModelList(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
@@ -31,4 +33,7 @@ async def metrics(deps: CurrentDeps) -> Response:
     """Return the exposition text."""
     deps.metrics.queued_tokens.set(deps.engine.runner.queued_tokens)
     deps.metrics.in_flight.set(deps.engine.runner.num_in_flight)
+    for served in deps.registry.list():
+        if served.memory is not None:
+            deps.metrics.set_memory(served.id, asdict(served.memory))
     return Response(deps.metrics.render(), media_type=deps.metrics.content_type)

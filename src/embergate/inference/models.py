@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
@@ -58,4 +59,6 @@ def describe(served: ServedModel) -> dict[str, Any]:
             "mean_cosine": check.mean_cosine,
             "tokens_per_s": round(check.tokens_per_s, 1),
         }
+    if served.memory is not None:
+        description["memory"] = asdict(served.memory)
     return description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -54,11 +55,23 @@ class Metrics:
         )
         self.queued_tokens = Gauge("embergate_queued_tokens", "Tokens waiting for a batch.", registry=self.registry)
         self.in_flight = Gauge("embergate_requests_in_flight", "Requests queued or running.", registry=self.registry)
+        self.memory = Gauge(
+            "embergate_model_memory_bytes",
+            "A model's memory at its load: weights as served; growth of resident and of anonymous memory; the peak of it.",
+            ["model", "kind"],
+            registry=self.registry,
+        )
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request; status 499 is a client that left."""
         self.requests.labels(route, str(status or 499)).inc()
         self.request_seconds.labels(route).observe(seconds)
+
+    def set_memory(self, model: str, figures: Mapping[str, int | None]) -> None:
+        """Publish what is known of a model's memory; figures are named `<kind>_bytes`."""
+        for name, value in figures.items():
+            if value is not None:
+                self.memory.labels(model, name.removesuffix("_bytes")).set(value)
 
     def render(self) -> bytes:
         """Return the exposition text."""

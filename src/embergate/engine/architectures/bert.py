@@ -55,7 +55,7 @@ class Bert:
         return cls(
             vocab_size=config.integer("vocab_size"),
             hidden_size=hidden_size,
-            num_hidden_layers=config.integer("num_hidden_layers", maximum=1000),
+            num_hidden_layers=config.integer("num_hidden_layers"),
             num_attention_heads=num_heads,
             head_dim=config.head_size(hidden_size, num_heads, "hidden_size", "num_attention_heads"),
             intermediate_size=config.integer("intermediate_size"),

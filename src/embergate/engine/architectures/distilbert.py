@@ -51,7 +51,7 @@ class DistilBert:
         return cls(
             vocab_size=config.integer("vocab_size"),
             dim=dim,
-            n_layers=config.integer("n_layers", "num_hidden_layers", maximum=1000),
+            n_layers=config.integer("n_layers", "num_hidden_layers"),
             n_heads=n_heads,
             head_dim=config.head_size(dim, n_heads, "dim", "n_heads"),
             hidden_dim=config.integer("hidden_dim"),

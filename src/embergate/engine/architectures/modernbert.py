@@ -113,7 +113,7 @@ class ModernBert:
 
 
 def _layer_types(config: ConfigReader) -> tuple[str, ...]:
-    num_layers = config.integer("num_hidden_layers", maximum=1000)
+    num_layers = config.integer("num_hidden_layers")
     listed = config.strings("layer_types")
     if not listed:
         every = config.integer("global_attn_every_n_layers", default=3)

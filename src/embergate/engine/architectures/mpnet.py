@@ -46,6 +46,7 @@ class MPNet(Roberta):
         """The learned bias of the distance between two tokens, and BERT's. Shapes: (B, N, S, S)."""
         shape = (self.relative_attention_num_buckets, self.num_attention_heads)
         table = graph.weights.get("encoder.relative_attention_bias.weight", shape).float32()
+        graph.weights.raise_problems()  # what follows is as large as config.json says: it must be true
         reach = self.max_tokens - 1
         by_distance = table[distance_buckets(np.arange(-reach, reach + 1))]  # (2 * reach + 1, N)
         index = ops.add(graph.distance, ops.constant(np.int32(reach)))  # (S, S), from 0

@@ -82,7 +82,7 @@ class NomicBert:
         return cls(
             vocab_size=config.integer("vocab_size"),
             n_embd=n_embd,
-            n_layer=config.integer("n_layer", "num_hidden_layers", maximum=1000),
+            n_layer=config.integer("n_layer", "num_hidden_layers"),
             n_head=n_head,
             head_dim=head_dim,
             n_inner=-(-n_inner // INNER_MULTIPLE) * INNER_MULTIPLE if activation in GATES else n_inner,
@@ -90,7 +90,7 @@ class NomicBert:
             type_vocab_size=config.integer("type_vocab_size", default=0, minimum=0),
             layer_norm_epsilon=config.number("layer_norm_epsilon", "layer_norm_eps", default=1e-12),
             rotary_emb_base=config.number("rotary_emb_base", "rope_theta", default=10_000.0, minimum=1.0),
-            rotary_dim=int(head_dim * config.number("rotary_emb_fraction", default=1.0)),
+            rotary_dim=int(head_dim * config.number("rotary_emb_fraction", default=1.0, maximum=1.0)),
             activation_function=activation,
             qkv_proj_bias=config.boolean("qkv_proj_bias", default=True),
             mlp_fc1_bias=config.boolean("mlp_fc1_bias", default=True),

@@ -60,7 +60,7 @@ class Qwen2:
         return cls(
             vocab_size=config.integer("vocab_size"),
             hidden_size=hidden_size,
-            num_hidden_layers=config.integer("num_hidden_layers", maximum=1000),
+            num_hidden_layers=config.integer("num_hidden_layers"),
             num_attention_heads=num_heads,
             num_key_value_heads=num_kv_heads,
             head_dim=given or config.head_size(hidden_size, num_heads, "hidden_size", "num_attention_heads"),

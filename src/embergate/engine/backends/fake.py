@@ -17,6 +17,7 @@ class FakeBackend:
         """Make a backend of `hidden_size` with an open gate."""
         self.precision = Precision.F32
         self.computes_in = "f32"
+        self.weights_bytes = 0
         self.hidden_size = hidden_size
         self.gate = threading.Event()
         self.gate.set()

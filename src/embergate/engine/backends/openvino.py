@@ -6,8 +6,10 @@ Source: https://docs.openvino.ai/2026/openvino-workflow/running-inference/infere
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import openvino as ov
@@ -18,11 +20,17 @@ from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.layers.graph import Graph
 from embergate.engine.loading.spec import Precision
 from embergate.engine.loading.weights import Weights
+from embergate.engine.memory import return_free_heap, return_freed_blocks
+
+# From about this many tokens on, the runtime lays weights out in another way, and packs them once more.
+LONG_PASS_TOKENS: Final = 128
+RELEASE_INTERVAL_S: Final = 0.02
 
 
 @lru_cache(maxsize=1)
 def core() -> ov.Core:
     """Return the process's OpenVINO runtime."""
+    return_freed_blocks()
     return ov.Core()
 
 
@@ -55,16 +63,19 @@ class OpenVinoBackend:
         weights.strip_prefix(architecture.anchor)
         graph = Graph(weights, self.precision)
         model = graph.finish(architecture.build(graph))
-        self._compiled: ov.CompiledModel | None = core().compile_model(
-            model, "CPU", self._options(compute, architecture)
-        )
-        self._buffers = graph.buffers
-        assert graph.embedding_table is not None, "every architecture declares its word embeddings. This is a bug."
-        self._table = graph.embedding_table
-        self._local = threading.local()
-        # The runtime packs its own copy of the weights, at the latest in the first pass.
-        self.forward(np.zeros((1, 8), np.int32), np.full(1, 8, np.int32))
-        weights.release()
+        with _releasing(graph):
+            self._compiled: ov.CompiledModel | None = core().compile_model(
+                model, "CPU", self._options(compute, architecture)
+            )
+            self._buffers = graph.buffers
+            assert graph.embedding_table is not None, "every architecture declares its word embeddings. This is a bug."
+            self._table = graph.embedding_table
+            self.weights_bytes = graph.weights_bytes
+            self._local = threading.local()
+            # The runtime packs its own copy of the weights when it compiles, in the first pass, and in the first long one.
+            for seqlen in (8, min(LONG_PASS_TOKENS, architecture.max_tokens)):
+                self.forward(np.zeros((1, seqlen), np.int32), np.full(1, seqlen, np.int32))
+        return_free_heap()
 
     def _options(self, compute: ComputeOptions, architecture: Architecture) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -93,3 +104,23 @@ class OpenVinoBackend:
         self._local = threading.local()
         self._compiled = None
         self._buffers = []
+        return_free_heap()
+
+
+@contextmanager
+def _releasing(graph: Graph) -> Iterator[None]:
+    """Give the pages of the weights back again and again while the runtime reads them, lest all be resident at once."""
+    is_done = threading.Event()
+
+    def release() -> None:
+        while not is_done.wait(RELEASE_INTERVAL_S):
+            graph.release()
+
+    thread = threading.Thread(target=release, name="embergate-release", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        thread.join()
+        graph.release()

@@ -41,6 +41,11 @@ class Backend(Protocol):
         """What the matrix products really run in on this machine, for instance `f32` for bf16 weights on an old CPU."""
         ...
 
+    @property
+    def weights_bytes(self) -> int:
+        """The size of the network's weights in the types that they are served in."""
+        ...
+
     def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return the token states of one padded batch.
 

@@ -16,6 +16,7 @@ class StaticBackend:
         """Serve `table`."""
         self.precision = Precision.F32
         self.computes_in = "f32"
+        self.weights_bytes = table.table.array.nbytes
         self._table = table
 
     def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:  # noqa: ARG002

@@ -33,6 +33,7 @@ class TorchBackend:
         self.computes_in = precision.value
         torch.set_num_threads(max(1, compute.resolved_threads() // compute.num_streams))
         self._model: Any = _load(spec, DTYPES[precision]).to(self.device)
+        self.weights_bytes = sum(weight.numel() * weight.element_size() for weight in self._model.parameters())
 
     def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
         """Run one padded batch; see `Backend.forward`."""

@@ -16,11 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from openvino import opset13 as ops
 
 from embergate.engine.layers.quantization import quantize_per_channel
+from embergate.engine.loading.scratch import Scratch
 from embergate.engine.loading.spec import Precision
 from embergate.engine.loading.weights import Tensor, Weights
 
 # NOTE: finite even when two masks add up, because a row of -inf only would make the softmax NaN.
 MASKED: Final = np.float32(-1.0e38)
+# A weight takes 4 bytes at most; the rest is for tables that are computed. What is not used takes no space.
+SCRATCH_BYTES_PER_VALUE: Final = 8
 
 
 class Graph:
@@ -37,6 +40,8 @@ class Graph:
         self.precision = precision
         # What shared constants point into; it must live as long as the compiled model.
         self.buffers: list[NDArray[Any]] = []
+        self.scratch = Scratch(SCRATCH_BYTES_PER_VALUE * weights.num_values)
+        self.weights_bytes = 0  # in the types that they are served in
         self.embedding_table: Tensor | None = None
         self.inputs_embeds: ov.Node | None = None
         self.lengths = ops.parameter([-1], ov.Type.i32, name="lengths")
@@ -51,6 +56,7 @@ class Graph:
     def word_embeddings(self, name: str, vocab_size: int, hidden_size: int) -> ov.Node:
         """Declare the table `name` and return the tokens' rows of it; called once, before anything that needs positions."""
         self.embedding_table = self.weights.get(name, (vocab_size, hidden_size))
+        self.weights_bytes += self.embedding_table.array.nbytes
         self.inputs_embeds = ops.parameter([-1, -1, hidden_size], ov.Type.f32, name="inputs_embeds")
         return self.inputs_embeds  # (B, S, H)
 
@@ -104,29 +110,43 @@ class Graph:
         """Return a float32 constant."""
         return ops.constant(np.asarray(values, np.float32, order="C"))
 
-    def stored(self, tensor: Tensor) -> ov.Node:
-        """Return a weight as a constant over its own memory: bfloat16 where it is stored or served so, else float32."""
-        if tensor.dtype != "BF16" and self.precision is not Precision.BF16:
-            return self.shared(tensor.float32())
-        return self.shared(tensor.array if tensor.dtype == "BF16" else to_bfloat16_bits(tensor.float32()))
+    @staticmethod
+    def zeros(shape: Sequence[int]) -> ov.Node:
+        """Return zeros that take no memory, in place of a tensor that `finish` will complain of."""
+        return ops.broadcast(ops.constant(np.float32(0)), ops.constant(np.array(shape, np.int64)))
 
     def shared(self, values: NDArray[Any]) -> ov.Node:
         """Return a constant over the memory of `values`; uint16 are bfloat16 bit patterns."""
         values = np.ascontiguousarray(values)
         self.buffers.append(values)
-        # What was read from the file on the way here is not needed again, or will be read again by the runtime.
-        self.weights.release()
+        # What was read from the files on the way here is not needed again, or will be read again by the runtime.
+        self.release()
         if values.dtype == np.uint16:
             return ops.constant(ov.Tensor(values, list(values.shape), ov.Type.bf16))
         return ops.constant(values, shared_memory=True)
 
+    def release(self) -> None:
+        """Give the pages of every weight read so far back to the system; they are read again where they are needed."""
+        self.weights.release()
+        self.scratch.release()
+
     def vector(self, name: str, size: int) -> ov.Node:
         """Return the one-dimensional weight `name`."""
+        self.weights_bytes += 4 * size
         return self.constant(self.weights.get(name, (size,)).float32())
 
     def table(self, name: str, rows: int, columns: int) -> ov.Node:
-        """Return a lookup table (rows, columns) in the type it is stored in; look it up with `lookup`."""
-        return self.stored(self.weights.get(name, (rows, columns)))
+        """Return a lookup table (rows, columns), in bfloat16 where it is stored or served so; look it up with `lookup`."""
+        tensor = self.weights.get(name, (rows, columns))
+        if tensor.is_placeholder:
+            return self.zeros(tensor.array.shape)
+        if tensor.dtype == "BF16":
+            values: NDArray[Any] = tensor.array
+        else:
+            values = tensor.float32()
+            values = to_bfloat16_bits(values) if self.precision is Precision.BF16 else values
+        self.weights_bytes += values.nbytes
+        return self.shared(values)
 
     @staticmethod
     def lookup(table: ov.Node, indices: ov.Node) -> ov.Node:
@@ -140,12 +160,22 @@ class Graph:
         return self.matrix_of(self.weights.get(name, (out_features, in_features)))
 
     def matrix_of(self, tensor: Tensor) -> ov.Node:
-        """Return `tensor` as a linear layer's weight, stored in the served precision."""
+        """Return `tensor` as a linear layer's weight, rounded to the served precision.
+
+        NOTE: bfloat16 is handed over widened to float32. The runtime would widen it anyway, on the heap, and keep that.
+        """
+        if tensor.is_placeholder:
+            return self.zeros(tensor.array.shape)
+        values = tensor.float32()
         if self.precision is Precision.INT8:
-            values, scales = quantize_per_channel(tensor.float32())
-            return ops.multiply(ops.convert(self.shared(values), "f32"), ops.constant(scales))
-        constant = self.stored(tensor)
-        return constant if constant.get_element_type() == ov.Type.f32 else ops.convert(constant, "f32")
+            rounded, scales = quantize_per_channel(values)
+            self.weights_bytes += rounded.nbytes + scales.nbytes
+            return ops.multiply(ops.convert(self.shared(self.scratch.keep(rounded)), "f32"), ops.constant(scales))
+        self.weights_bytes += values.size * (2 if self.precision is Precision.BF16 else 4)
+        if self.precision is Precision.BF16 and tensor.dtype != "BF16":
+            values = Tensor(to_bfloat16_bits(values), "BF16").float32()
+        is_mapped = values is tensor.array or values.base is tensor.array
+        return self.shared(values if is_mapped else self.scratch.keep(values))
 
     # --- layers -----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ Source: https://arxiv.org/abs/2104.09864, in the half-split form of GPT-NeoX, wh
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
@@ -14,6 +16,8 @@ from embergate.engine.loading.config_reader import ConfigReader
 from embergate.errors import ModelError
 
 KEPT_AS_TRAINED = ("default", "linear")
+# A million positions of a head of 128; no tensor of the checkpoint says that config.json has them right.
+MAX_ANGLES: Final = 1 << 26
 
 
 class Rotary:
@@ -26,6 +30,11 @@ class Rotary:
         """Prepare the tables; `head_dim` is the number of dimensions turned, `scale` divides the positions."""
         if head_dim % 2:
             raise ModelError(f"rotary positions turn pairs of dimensions, and {head_dim} is odd")
+        if max_tokens * (head_dim // 2) > MAX_ANGLES:
+            raise ModelError(
+                f"config.json: {max_tokens} positions (max_position_embeddings or n_positions) of {head_dim} dimensions a "
+                f"head are more than {2 * MAX_ANGLES} numbers; one of the two is wrong"
+            )
         self.rotary_dim = head_dim
         frequencies = theta ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
         angles = np.arange(max_tokens, dtype=np.float64)[:, None] / scale * frequencies
@@ -34,7 +43,8 @@ class Rotary:
 
     @staticmethod
     def _table(graph: Graph, values: np.ndarray) -> ov.Node:
-        rows = ops.gather(graph.constant(values), graph.positions, ops.constant(np.int32(0)))  # (S, D / 2)
+        table = graph.shared(graph.scratch.keep(values.astype(np.float32)))
+        rows = ops.gather(table, graph.positions, ops.constant(np.int32(0)))  # (S, D / 2)
         return ops.unsqueeze(rows, ops.constant(np.array([0, 1], np.int32)))  # (1, 1, S, D / 2)
 
     def turn(self, x: ov.Node, head_dim: int) -> ov.Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,22 +12,41 @@ import orjson
 from embergate.errors import ModelError
 
 MAX_JSON_BYTES: Final = 4 << 20
+MAX_INTEGER: Final = 2**31 - 1
+# Well above every published network: a larger size is a mistake or an attack, and would be allocated before it is missed.
+MAX_SIZES: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("vocab_size",), 1 << 24),
+    **dict.fromkeys(("max_position_embeddings", "n_positions"), 1 << 20),
+    **dict.fromkeys(("hidden_size", "dim", "n_embd", "d_model"), 1 << 16),
+    **dict.fromkeys(("intermediate_size", "hidden_dim", "n_inner", "in_features", "out_features"), 1 << 20),
+    **dict.fromkeys(("num_attention_heads", "num_key_value_heads", "n_heads", "n_head", "head_dim"), 1 << 12),
+    **dict.fromkeys(("num_hidden_layers", "n_layers", "n_layer"), 1000),
+    **dict.fromkeys(("type_vocab_size", "relative_attention_num_buckets"), 1 << 16),
+}
 _REQUIRED: Final = object()
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Return the parsed content of a model's JSON file.
 
-    Raises: ModelError if it is missing, larger than 4 MiB, or not JSON.
+    Raises: ModelError if it is missing, cannot be read, is larger than `max_bytes`, not JSON, or nested beyond any use.
     """
     if not path.is_file():
         raise ModelError(f"{path.parent.name} has no {path.name}; fetch the model's files again")
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise ModelError(f"{path.name} is larger than {MAX_JSON_BYTES} bytes, which no model configuration is")
+    if path.stat().st_size > max_bytes:
+        raise ModelError(f"{path.name} is larger than {max_bytes} bytes, which no model's is; fetch it again")
     try:
-        return orjson.loads(path.read_bytes())
+        values = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:
         raise ModelError(f"{path.name} is not JSON: {error}") from error
+    except OSError as error:
+        raise ModelError(f"{path.name} cannot be read: {error.strerror}") from error
+    try:
+        # NOTE: orjson reads deeper than it writes, and the fingerprint is over the configuration as it is written.
+        orjson.dumps(values)
+    except orjson.JSONEncodeError as error:
+        raise ModelError(f"{path.name} is nested too deeply; fetch it again") from error
+    return values
 
 
 class ConfigReader:
@@ -58,20 +78,24 @@ class ConfigReader:
             raise ModelError(f"{self.source}: {' or '.join(keys)} is missing")
         return keys[0], default
 
-    def integer(self, *keys: str, default: Any = _REQUIRED, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
-        """Return an integer within bounds."""
+    def integer(self, *keys: str, default: Any = _REQUIRED, minimum: int = 1) -> int:
+        """Return an integer from `minimum` to what `MAX_SIZES` has for the key."""
         key, value = self._find(keys, default)
+        maximum = MAX_SIZES.get(key, MAX_INTEGER)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if type(value) is not int or not minimum <= value <= maximum:
             raise self.error(key, f"an integer from {minimum} to {maximum}")
         return value
 
-    def number(self, *keys: str, default: Any = _REQUIRED, minimum: float = 0.0) -> float:
-        """Return a finite number of at least `minimum`."""
+    def number(
+        self, *keys: str, default: Any = _REQUIRED, minimum: float = 0.0, maximum: float = sys.float_info.max
+    ) -> float:
+        """Return a finite number within bounds."""
         key, value = self._find(keys, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value < float("inf"):
-            raise self.error(key, f"a number of at least {minimum}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value <= maximum:
+            limit = f" and at most {maximum}" if maximum < sys.float_info.max else ""
+            raise self.error(key, f"a number of at least {minimum}{limit}")
         return float(value)
 
     def boolean(self, *keys: str, default: Any = _REQUIRED) -> bool:

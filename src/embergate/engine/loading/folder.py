@@ -66,7 +66,8 @@ def read_folder(
     network = _read_network(model_type, config, modules)
     sizes = network or _ForeignSizes.read(config)
     stages = _pooling_of(folder, modules, config, pooling)
-    matryoshka = _matryoshka_dimensions(config)
+    dimensions = _dimensions(stages, sizes.hidden_size)
+    matryoshka = _matryoshka_dimensions(config, dimensions)
     spec = ModelSpec(
         name=name or folder.resolve().name,
         folder=modules.encoder,
@@ -75,7 +76,7 @@ def read_folder(
         hidden_size=sizes.hidden_size,
         vocab_size=sizes.vocab_size,
         max_tokens=min(max_tokens or _max_tokens(modules, sizes.max_tokens), sizes.max_tokens),
-        dimensions=_dimensions(stages, sizes.hidden_size),
+        dimensions=dimensions,
         pooling=stages,
         normalize_default=stages.normalize,
         resizable=bool(matryoshka),
@@ -135,8 +136,8 @@ def _dimensions(pooling: PoolingSpec, hidden_size: int) -> int:
     return size
 
 
-def _matryoshka_dimensions(config: ConfigReader) -> tuple[int, ...]:
+def _matryoshka_dimensions(config: ConfigReader, dimensions: int) -> tuple[int, ...]:
     listed = config.values.get("matryoshka_dimensions") or []
-    if not isinstance(listed, list) or not all(type(size) is int and size > 0 for size in listed):
-        raise config.error("matryoshka_dimensions", "a list of positive integers")
+    if not isinstance(listed, list) or not all(type(size) is int and 0 < size <= dimensions for size in listed):
+        raise config.error("matryoshka_dimensions", f"a list of integers from 1 to {dimensions}")
     return tuple(sorted(listed))

@@ -81,10 +81,19 @@ def _read_stages(folder: Path) -> list[tuple[str, Path]]:
             raise ModelError(f"modules.json: module {index} must be a JSON object")
         reader = ConfigReader(entry, source=f"modules.json: module {index}")
         path = folder / reader.string("path", default="")
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not _is_inside(path, folder):
             raise reader.error("path", "a folder inside the model")
         stages.append((reader.string("type").rsplit(".", 1)[-1], path))
     return stages
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether `path`, its links followed, leads to a place inside `folder`; what is no path at all does not."""
+    try:
+        path.exists()  # names that the file system cannot have are an OSError here, not later
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # too long, a null byte, a loop of links
+        return False
 
 
 def _read_pooling(stages: list[tuple[str, Path]], *, is_static: bool) -> PoolingSpec | None:

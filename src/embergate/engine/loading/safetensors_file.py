@@ -7,6 +7,7 @@ Source: https://github.com/huggingface/safetensors#format (v0.8)
 
 from __future__ import annotations
 
+import json
 import mmap
 from dataclasses import dataclass
 from math import prod
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final, TypeGuard
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from embergate.errors import ModelError
@@ -49,14 +49,22 @@ class TensorEntry:
 class SafetensorsFile:
     """One mapped safetensors file.
 
-    Raises: ModelError if the header is truncated, not JSON, or describes tensors that the file cannot hold.
+    Raises: ModelError if the file cannot be read, or its header is truncated, not JSON, or describes tensors that the
+    file cannot hold.
     """
 
     def __init__(self, path: Path) -> None:
         """Check the header of `path` and map the data behind it."""
         self.path = path
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        try:
+            self._open()
+        except OSError as error:
+            raise self._broken(f"it cannot be read: {error.strerror}") from error
+        self._data = np.frombuffer(self._map, np.uint8)
+
+    def _open(self) -> None:
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
             head = file.read(8)
             if len(head) < 8:
                 raise self._broken(f"it has {size} bytes, too few for a header; fetch the file again")
@@ -69,7 +77,6 @@ class SafetensorsFile:
             self.entries = self._read_entries(file.read(header_bytes), first=8 + header_bytes, size=size)
             # NOTE: copy-on-write rather than read-only: runtimes that share the memory insist on a writable array.
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        self._data = np.frombuffer(self._map, np.uint8)
 
     def release(self) -> None:
         """Give the pages read so far back to the system; what is touched again is read from the file again."""
@@ -81,8 +88,8 @@ class SafetensorsFile:
 
     def _read_entries(self, raw: bytes, *, first: int, size: int) -> dict[str, TensorEntry]:
         try:
-            header = orjson.loads(raw)
-        except orjson.JSONDecodeError as error:
+            header = json.loads(raw, object_pairs_hook=self._without_repeats)
+        except (ValueError, RecursionError) as error:
             raise self._broken(f"its header is not JSON ({error}); fetch the file again") from error
         if not isinstance(header, dict):
             raise self._broken("its header is not a JSON object; fetch the file again")
@@ -95,11 +102,20 @@ class SafetensorsFile:
             position = entry.end
         return entries
 
+    def _without_repeats(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Refuse an object with a key twice: two readers of the file would see two different tensors."""
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in values if names.count(name) > 1)
+            raise self._broken(f"its header has {twice!r} twice; the file is corrupt")
+        return values
+
     def _read_entry(self, name: str, entry: object, *, first: int, size: int) -> TensorEntry:
         if not isinstance(entry, dict):
             raise self._broken(f"tensor {name!r} has no description")
         dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-        if dtype not in STORAGE_TYPES:
+        if not isinstance(dtype, str) or dtype not in STORAGE_TYPES:
             raise self._broken(f"tensor {name!r} has type {dtype!r}; supported: {', '.join(STORAGE_TYPES)}")
         if not _are_sizes(shape) or len(shape) > MAX_NUM_DIMENSIONS:
             raise self._broken(f"tensor {name!r} has shape {str(shape)[:100]}, which is not a list of sizes")

@@ -15,6 +15,7 @@ from embergate.errors import ModelError
 # What a model is made of. Pickles and other frameworks' weights are never fetched.
 FILE_PATTERNS: Final = ("*.json", "*.safetensors", "*.txt", "*.model", "*/config.json", "*/*.safetensors")
 IGNORED_PATTERNS: Final = ("onnx/*", "openvino/*", "*.onnx", "*.bin", "training_args*", "eval/*", "gguf/*")
+MAX_SHOWN_CHARACTERS: Final = 200
 READ_BYTES: Final = 1 << 20
 
 
@@ -28,28 +29,64 @@ class ModelSource:
     entry: CatalogEntry | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which model a reference means: the folder it is the path of, or a model of the Hub."""
+
+    name: str
+    folder: Path | None = None
+    asked_revision: str = ""
+    entry: CatalogEntry | None = None
+
+
 def locate(reference: str, *, cache_dir: Path | None = None, offline: bool = False) -> ModelSource:
     """Find a model's files by folder, catalogue name or Hub id (`org/name`, optionally `@revision`); fetch them if need be.
 
     Raises: ModelError if there is no such model, the Hub cannot be reached, or a file's sha256 is not the catalogue's.
     """
-    folder = Path(reference).expanduser()
-    if folder.is_dir():
-        return ModelSource(name=folder.resolve().name, folder=folder)
-    name, _, asked_revision = reference.partition("@")
+    found = identify(reference)
+    if found.folder is not None:
+        return ModelSource(found.name, found.folder)
+    entry = found.entry
+    wheel_folder = _wheel_folder(entry) if entry and not found.asked_revision else None
+    revision = found.asked_revision or (entry.revision if entry else None)
+    folder = wheel_folder or _fetch(found.name, revision, cache_dir=cache_dir, offline=offline)
+    if entry and revision == entry.revision:
+        _verify(folder, entry)
+    return ModelSource(found.name, folder, revision, entry)
+
+
+def identify(reference: str) -> Identity:
+    """Tell which model a reference means, without fetching or reading it.
+
+    Raises: ModelError if it can be none.
+    """
+    folder = _find_folder(reference)
+    if folder is not None:
+        return Identity(folder.resolve().name, folder=folder)
+    name, _, revision = reference.partition("@")
     entry = load_catalog().find(name)
     if entry is None and not _is_hub_id(name):
         raise ModelError(
-            f"{reference!r} is neither a folder, nor a model of the catalogue (`embergate models list`), nor a Hub id "
-            "of the form organisation/name"
+            f"{reference[:MAX_SHOWN_CHARACTERS]!r} is neither a folder, nor a model of the catalogue (`embergate models "
+            "list`), nor a Hub id of the form organisation/name"
         )
-    revision = asked_revision or (entry.revision if entry else None)
-    wheel_folder = _wheel_folder(entry) if entry and not asked_revision else None
-    hub_id = entry.id if entry else name
-    folder = wheel_folder or _fetch(hub_id, revision, cache_dir=cache_dir, offline=offline)
-    if entry and revision == entry.revision:
-        _verify(folder, entry)
-    return ModelSource(hub_id, folder, revision, entry)
+    return Identity(entry.id if entry else name, asked_revision=revision, entry=entry)
+
+
+def _find_folder(reference: str) -> Path | None:
+    """Return the folder that a reference is the path of. Raises: ModelError for the home of a user who is not there."""
+    try:
+        folder = Path(reference).expanduser()
+    except RuntimeError as error:
+        raise ModelError(
+            f"{reference[:MAX_SHOWN_CHARACTERS]!r} begins with the home of a user that this machine does not have; write "
+            "~/ for your own home, or the folder's whole path"
+        ) from error
+    try:
+        return folder.absolute() if reference and folder.is_dir() else None
+    except OSError:  # longer than any path may be, or behind a folder that may not be read
+        return None
 
 
 def _is_hub_id(name: str) -> bool:

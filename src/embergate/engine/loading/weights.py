@@ -5,20 +5,25 @@ An architecture asks for every tensor it needs; what is missing or misshaped is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
+from embergate.engine.loading.config_reader import read_json
 from embergate.engine.loading.safetensors_file import SafetensorsFile
 from embergate.errors import ModelError
 
 MAX_NAMED_TENSORS: Final = 20
+MAX_INDEX_BYTES: Final = 16 << 20  # 100,000 tensors need 9 MB
 PICKLES: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "pytorch_model.pt")
+# No separators, no control characters, and within what file systems take.
+SHARD_NAME: Final = re.compile(r"[^/\\\x00-\x1f]{1,200}\.safetensors")
 # Checkpoints converted from TensorFlow still carry the old names of a LayerNorm's two vectors.
 OLD_NAMES: Final = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
 
@@ -29,6 +34,13 @@ class Tensor:
 
     array: NDArray[Any]
     dtype: str
+    # Stands in for a tensor that is missing or does not fit, until every problem is known; takes no memory.
+    is_placeholder: bool = False
+
+    @classmethod
+    def placeholder(cls, shape: Sequence[int]) -> Tensor:
+        """Return zeros of `shape` that are one zero in memory."""
+        return cls(np.broadcast_to(np.float32(0), tuple(shape)), "F32", is_placeholder=True)
 
     def float32(self) -> NDArray[np.float32]:
         """Return the values as float32; without a copy where they are stored so."""
@@ -43,15 +55,17 @@ class Tensor:
         return Tensor(self.array.take(indices, axis=0), self.dtype).float32()
 
     def is_finite(self) -> bool:
-        """Tell whether no value is NaN or infinite."""
+        """Tell whether no value is NaN or infinite, nor would be as float32."""
         flat = self.array.reshape(-1)
         for start in range(0, flat.size, 1 << 20):  # in slices: a mask of a whole embedding table would double it
             part = flat[start : start + (1 << 20)]
             if self.dtype == "BF16":
                 if ((part & 0x7F80) == 0x7F80).any():
                     return False
-            elif part.dtype.kind == "f" and not np.isfinite(part).all():
-                return False
+            elif part.dtype.kind == "f":
+                with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite, which is found
+                    if not np.isfinite(part.astype(np.float32, copy=False)).all():
+                        return False
         return True
 
 
@@ -82,6 +96,11 @@ class Weights:
         """Return every name as the files spell it."""
         return sorted(self._homes)
 
+    @property
+    def num_values(self) -> int:
+        """The number of values of all tensors."""
+        return sum(prod(entry.shape) for file in self.files for entry in file.entries.values())
+
     def strip_prefix(self, anchor: str) -> None:
         """Find under which prefix (`bert.`, `model.`, none) this checkpoint keeps the tensor `anchor`.
 
@@ -101,7 +120,7 @@ class Weights:
         found = self._find(name)
         if found is None:
             self._problems.append(f"{self._prefix}{name} is missing, expected shape {tuple(shape)}")
-            return Tensor(np.zeros(shape, np.float32), "F32")
+            return Tensor.placeholder(shape)
         file, full_name = found
         entry = file.entries[full_name]
         tensor = Tensor(file.array(full_name), entry.dtype)
@@ -113,7 +132,7 @@ class Weights:
             self._problems.append(f"{full_name} holds NaN or infinite values")
         else:
             return tensor
-        return Tensor(np.zeros(shape, np.float32), "F32")
+        return Tensor.placeholder(shape)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor that is there."""
@@ -176,17 +195,16 @@ def weight_paths(folder: Path) -> list[Path]:
 
 
 def _shard_paths(index: Path) -> list[Path]:
-    folder = index.parent
-    try:
-        weight_map = orjson.loads(index.read_bytes())["weight_map"]
-        names = sorted(set(weight_map.values()))
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{index.name} is not a weight index: it needs an object 'weight_map'") from error
-    paths = []
-    for name in names:
-        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-            raise ModelError(f"{index.name} names a shard {name!r}; a shard is a .safetensors file beside the index")
-        if not (folder / name).is_file():
+    values = read_json(index, max_bytes=MAX_INDEX_BYTES)
+    weight_map = values.get("weight_map") if isinstance(values, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelError(f"{index.name} is not a weight index: it needs an object 'weight_map' that names shards")
+    paths = {}
+    for name in weight_map.values():
+        if not isinstance(name, str) or not SHARD_NAME.fullmatch(name):
+            shown = repr(name)[:80]
+            raise ModelError(f"{index.name} names a shard {shown}; a shard is a .safetensors file beside the index")
+        if name not in paths and not (index.parent / name).is_file():
             raise ModelError(f"{index.name} names {name}, which is missing; fetch it")
-        paths.append(folder / name)
-    return paths
+        paths[name] = index.parent / name
+    return [paths[name] for name in sorted(paths)]
