@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import RouteContext, iter_route_contexts
 
-from embergate.app import check_models, create_app, serving_lifespan
+from embergate.app.engine import check_models, serving_lifespan
 from embergate.clock import now
 from embergate.engine.backends.fake import FakeBackend
 from embergate.engine.backends.protocol import ComputeOptions
@@ -25,9 +25,11 @@ from embergate.engine.memory import MemoryUse
 from embergate.engine.registry import Registry, ServedModel
 from embergate.engine.tokenization import TextTokenizer
 from embergate.errors import ConfigurationError, EmbergateError
-from embergate.inference.deps import Deps, InferenceLimits
+from embergate.gateway.edge import Operation
+from embergate.inference.deps import InferenceLimits
 from embergate.settings import Settings
-from embergate.web.caller import SingleKeyAuthenticator, digest_of, public, require_caller
+from embergate.web.caller import public, require_caller
+from tests.parts import Parts, app_of, parts_over
 
 KEY = "eg_key-of-the-integration-tests"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -43,16 +45,13 @@ BAD_KEYS: list[dict[str, str]] = [
 
 
 @pytest.fixture
-async def deps() -> AsyncIterator[Deps]:
-    engine = Engine()
-    yield Deps(
-        engine, Registry(), SingleKeyAuthenticator(digest_of(KEY), account="default"), InferenceLimits(timeout_s=30)
-    )
-    engine.close()
+async def deps(sqlite_url: str) -> AsyncIterator[Parts]:
+    async with parts_over(sqlite_url, KEY, InferenceLimits(timeout_s=30)) as parts:
+        yield parts
 
 
 @pytest.fixture
-def backend(deps: Deps) -> Iterator[FakeBackend]:
+def backend(deps: Parts) -> Iterator[FakeBackend]:
     """A network whose gate holds batches back, behind MiniLM's own tokenizer; `deps` serves it."""
     found = find_model(MODEL)
     fake = FakeBackend(found.spec.hidden_size)
@@ -77,8 +76,10 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 def guards_of(dependant: Dependant) -> set[Callable[..., Any]]:
-    """Return which of the two guards a route depends on, however deep."""
+    """Return which of the guards a route depends on, however deep: a gateway call's is its operation's edge."""
     found = {guard for guard in (public, require_caller) if dependant.call is guard}
+    if isinstance(getattr(dependant.call, "__self__", None), Operation):
+        found.add(Operation.enter)
     return found.union(*(guards_of(inner) for inner in dependant.dependencies))
 
 
@@ -86,16 +87,16 @@ def routes_with(app: FastAPI, guard: Callable[..., Any]) -> list[RouteContext]:
     return [route for route in iter_route_contexts(app.routes) if guard in guards_of(route.dependant)]
 
 
-async def test_every_route_declares_who_may_call_it(deps: Deps) -> None:
-    app = create_app(deps)
+async def test_every_route_declares_who_may_call_it(deps: Parts) -> None:
+    app = app_of(deps)
     for route in iter_route_contexts(app.routes):
         assert len(guards_of(route.dependant)) == 1, route.path
     assert {route.path for route in routes_with(app, public)} == {"/health/live", "/health/ready", "/metrics"}
 
 
 @pytest.mark.parametrize("headers", BAD_KEYS)
-async def test_every_guarded_route_refuses_a_caller_without_a_valid_key(deps: Deps, headers: dict[str, str]) -> None:
-    app = create_app(deps)
+async def test_every_guarded_route_refuses_a_caller_without_a_valid_key(deps: Parts, headers: dict[str, str]) -> None:
+    app = app_of(deps)
     guarded = routes_with(app, require_caller)
     assert len(guarded) == 6
     async with client_of(app, accept="*/*", **headers) as client:
@@ -107,8 +108,8 @@ async def test_every_guarded_route_refuses_a_caller_without_a_valid_key(deps: De
                 assert KEY not in answer.text
 
 
-async def test_while_models_load_the_answer_is_to_come_back(deps: Deps) -> None:
-    async with client_of(create_app(deps)) as client:
+async def test_while_models_load_the_answer_is_to_come_back(deps: Parts) -> None:
+    async with client_of(app_of(deps)) as client:
         for answer in (await client.post("/v1/embeddings", json=BODY), await client.get("/v1/models/any")):
             assert answer.status_code == 503
             assert answer.json()["error"]["code"] == "DEPLOYMENT_SCALING_UP"
@@ -120,23 +121,23 @@ async def test_while_models_load_the_answer_is_to_come_back(deps: Deps) -> None:
         assert (await client.get("/health/ready")).status_code == 200
 
 
-async def test_unforeseen_error_is_a_500_that_tells_nothing(deps: Deps) -> None:
-    app = create_app(deps)
+async def test_unforeseen_error_is_a_500_that_tells_nothing(deps: Parts) -> None:
+    app = app_of(deps)
 
-    @app.get("/broken")
+    @app.get("/inference/broken")
     async def broken() -> None:
         raise RuntimeError("a secret of the inside")
 
     async with client_of(app) as client:
-        answer = await client.get("/broken")
+        answer = await client.get("/inference/broken")
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "INTERNAL"
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert "secret" not in answer.text
 
 
-async def test_network_that_breaks_is_a_500_for_its_requests_only(deps: Deps, backend: FakeBackend) -> None:
-    async with client_of(create_app(deps)) as client:
+async def test_network_that_breaks_is_a_500_for_its_requests_only(deps: Parts, backend: FakeBackend) -> None:
+    async with client_of(app_of(deps)) as client:
         backend.hidden_size = 1 << 60  # more than any memory holds
         broken = await client.post("/v1/embeddings", json=BODY)
         backend.hidden_size = 384
@@ -145,7 +146,7 @@ async def test_network_that_breaks_is_a_500_for_its_requests_only(deps: Deps, ba
     assert broken.json()["error"]["message"] == "Something went wrong inside the server."
 
 
-async def test_body_that_never_ends_is_a_408(deps: Deps) -> None:
+async def test_body_that_never_ends_is_a_408(deps: Parts) -> None:
     deps.limits = InferenceLimits(timeout_s=0.05)
     never = asyncio.Event()
 
@@ -153,16 +154,16 @@ async def test_body_that_never_ends_is_a_408(deps: Deps) -> None:
         yield b'{"model": '
         await never.wait()
 
-    async with client_of(create_app(deps)) as client:
+    async with client_of(app_of(deps)) as client:
         answer = await client.post("/v1/embeddings", content=drip())
     assert answer.status_code == 408
     assert answer.json()["error"]["code"] == "TIMEOUT"
     assert answer.headers["connection"] == "close"
 
 
-async def test_request_that_takes_too_long_is_a_408_and_leaves_the_queue(deps: Deps, backend: FakeBackend) -> None:
+async def test_request_that_takes_too_long_is_a_408_and_leaves_the_queue(deps: Parts, backend: FakeBackend) -> None:
     runner = deps.engine.runner
-    async with client_of(create_app(deps)) as client:
+    async with client_of(app_of(deps)) as client:
         backend.gate.clear()
         held = asyncio.create_task(client.post("/v1/embeddings", json=BODY))
         await until(lambda: runner.num_in_flight == 1)
@@ -176,8 +177,8 @@ async def test_request_that_takes_too_long_is_a_408_and_leaves_the_queue(deps: D
     assert runner.num_in_flight == 0
 
 
-async def test_metrics_count_requests_tokens_and_what_waits(deps: Deps, backend: FakeBackend) -> None:
-    async with client_of(create_app(deps)) as client:
+async def test_metrics_count_requests_tokens_and_what_waits(deps: Parts, backend: FakeBackend) -> None:
+    async with client_of(app_of(deps)) as client:
         await client.post("/v1/embeddings", json={**BODY, "input": ["hello", "hello world"]})
         await client.post("/v1/embeddings", json={**BODY, "input": ""})
         page = (await client.get("/metrics")).text
@@ -193,11 +194,11 @@ async def test_metrics_count_requests_tokens_and_what_waits(deps: Deps, backend:
         assert line in page
 
 
-async def test_models_memory_is_published_on_the_model_and_as_a_metric(deps: Deps, backend: FakeBackend) -> None:
+async def test_models_memory_is_published_on_the_model_and_as_a_metric(deps: Parts, backend: FakeBackend) -> None:
     served = deps.registry.get(MODEL)
     deps.registry = Registry()
     deps.registry.add(replace(served, memory=MemoryUse(100, 250, None, 400)))
-    async with client_of(create_app(deps)) as client:
+    async with client_of(app_of(deps)) as client:
         model = (await client.get("/v1/models/fireworks/all-minilm-l6-v2")).json()
         page = (await client.get("/metrics")).text
     assert model["memory"] == {
@@ -218,11 +219,11 @@ class BrokenRegistry(Registry):
         raise RuntimeError(f"{served.slug} does not fit on the shelf")
 
 
-async def test_model_that_fails_in_a_way_nobody_foresaw_stops_the_server(deps: Deps) -> None:
+async def test_model_that_fails_in_a_way_nobody_foresaw_stops_the_server(deps: Parts) -> None:
     failed: asyncio.Queue[EmbergateError] = asyncio.Queue()
     deps.registry = BrokenRegistry()
-    lifespan = serving_lifespan(deps, Settings(models=(MODEL,), self_check=False), failed.put_nowait)
-    async with lifespan(create_app(deps)):
+    lifespan = serving_lifespan(deps, deps.gateway, Settings(models=(MODEL,), self_check=False), failed.put_nowait)
+    async with lifespan(app_of(deps)):
         failure = await asyncio.wait_for(failed.get(), 30)
     assert failure.message.startswith(f"{MODEL} cannot be loaded: RuntimeError")
     assert not deps.is_ready
@@ -255,11 +256,11 @@ def test_models_that_differ_may_be_served_together() -> None:
     check_models(Settings(models=(MODEL, "BAAI/bge-m3", "org/name")))
 
 
-async def test_short_request_is_tokenised_between_the_parts_of_a_long_one(deps: Deps, backend: FakeBackend) -> None:
+async def test_short_request_is_tokenised_between_the_parts_of_a_long_one(deps: Parts, backend: FakeBackend) -> None:
     deps.engine.close()
     deps.engine = Engine(tokenizer_threads=1)
     texts = [*(["word " * 200] * 2047), "word " * 300]  # refused, but only for its last text
-    async with client_of(create_app(deps)) as client:
+    async with client_of(app_of(deps)) as client:
         long = asyncio.create_task(client.post("/v1/embeddings", json={**BODY, "input": texts}))
         await asyncio.sleep(0)
         short = asyncio.create_task(client.post("/v1/embeddings", json=BODY))
@@ -269,9 +270,9 @@ async def test_short_request_is_tokenised_between_the_parts_of_a_long_one(deps: 
         assert (await long).json()["error"]["param"] == "input[2047]"
 
 
-async def test_giant_text_is_judged_by_its_tokens_not_by_its_characters(deps: Deps, backend: FakeBackend) -> None:
+async def test_giant_text_is_judged_by_its_tokens_not_by_its_characters(deps: Parts, backend: FakeBackend) -> None:
     fragments = "x " * 100 + "y" * (1 << 16) + " " + "z" * (1 << 16)  # two words too long for WordPiece: 102 tokens
-    async with client_of(create_app(deps)) as client:
+    async with client_of(app_of(deps)) as client:
         good = await client.post("/v1/embeddings", json={**BODY, "input": ["a", fragments]})
         assert good.json()["usage"]["prompt_tokens"] == 3 + 104
         bad = await client.post("/v1/embeddings", json={**BODY, "input": ["a", "word " * 200_000]})

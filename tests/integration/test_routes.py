@@ -11,15 +11,14 @@ import httpx2
 import numpy as np
 import pytest
 
-from embergate.app import create_app, openapi_document
+from embergate.app.asgi import openapi_document
 from embergate.clock import now
-from embergate.engine.engine import Engine
-from embergate.engine.registry import Registry, ServedModel
+from embergate.engine.registry import ServedModel
 from embergate.engine.self_check import SelfCheck
-from embergate.inference.deps import Deps, InferenceLimits
+from embergate.inference.deps import InferenceLimits
 from embergate.inference.embeddings import MAX_INLINE_NUMBERS
-from embergate.web.caller import SingleKeyAuthenticator, digest_of
 from tests.loaded import fake_model
+from tests.parts import Parts, app_of, parts_over
 
 KEY = "eg_key-of-the-route-tests"
 ID = "accounts/default/models/tiny"
@@ -27,18 +26,17 @@ LIMIT = 16_384
 
 
 @pytest.fixture
-async def deps(tmp_path: Path) -> AsyncIterator[Deps]:
-    engine, registry = Engine(), Registry()
+async def deps(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Parts]:
     model = fake_model(tmp_path / "tiny", resizable=True, prompts={"query": "query: "})
-    registry.add(ServedModel("default", "tiny", model, now(), SelfCheck(0.5, 0.75, 123.45)))
-    limits = InferenceLimits(max_request_bytes=LIMIT)
-    yield Deps(engine, registry, SingleKeyAuthenticator(digest_of(KEY), account="default"), limits, is_ready=True)
-    engine.close()
+    async with parts_over(sqlite_url, KEY, InferenceLimits(max_request_bytes=LIMIT)) as parts:
+        parts.registry.add(ServedModel("default", "tiny", model, now(), SelfCheck(0.5, 0.75, 123.45)))
+        parts.is_ready = True
+        yield parts
 
 
 @pytest.fixture
-async def client(deps: Deps) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(app=create_app(deps))
+async def client(deps: Parts) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app=app_of(deps))
     async with httpx2.AsyncClient(transport=transport, base_url="http://test", headers={"x-api-key": KEY}) as client:
         yield client
 
@@ -140,7 +138,7 @@ async def test_body_that_grows_above_the_limit_is_refused(client: httpx2.AsyncCl
     assert answer.json()["error"]["code"] == "PAYLOAD_TOO_LARGE"
 
 
-def test_openapi_document_names_the_body_and_the_keys(deps: Deps) -> None:
-    document: dict[str, Any] = openapi_document(create_app(deps))
+def test_openapi_document_names_the_body_and_the_keys(deps: Parts) -> None:
+    document: dict[str, Any] = openapi_document(app_of(deps))
     assert "EmbeddingRequest" in document["components"]["schemas"]
     assert document["paths"]["/v1/embeddings"]["post"]["security"] == [{"bearer": []}, {"apiKey": []}]

@@ -129,7 +129,7 @@ class Message(BaseModel):
 def _nullable(document: JsonSchemaValue) -> JsonSchemaValue:
     if {"type": "null"} in document.get("anyOf", []):
         return document
-    outer = {key: document.pop(key) for key in ("default", "title", "description") if key in document}
+    outer: dict[str, Any] = {key: document.pop(key) for key in ("default", "title", "description") if key in document}
     return {"anyOf": [document, {"type": "null"}], **outer}
 
 

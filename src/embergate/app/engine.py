@@ -10,7 +10,7 @@ from dataclasses import asdict
 import structlog
 from fastapi import FastAPI
 
-from embergate.app.http import Lifespan
+from embergate.app.asgi import Lifespan
 from embergate.clock import now
 from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine

@@ -45,9 +45,9 @@ def openapi() -> None:
     """Print the OpenAPI document."""
     import orjson
 
+    from embergate.app.asgi import create_app, openapi_document
     from embergate.app.engine import build_deps
     from embergate.app.gateway import gateway_over
-    from embergate.app.http import create_app, openapi_document
     from embergate.settings import load_settings
     from embergate.storage.database import Database
     from embergate.web.keyring import Keyring

@@ -12,9 +12,9 @@ import sys
 import structlog
 import uvicorn
 
+from embergate.app.asgi import create_app
 from embergate.app.engine import build_deps, check_models, serving_lifespan
 from embergate.app.gateway import open_gateway, prepare_gateway
-from embergate.app.http import create_app
 from embergate.errors import ConfigurationError, EmbergateError
 from embergate.settings import Settings
 from embergate.web.protocol import JSONErrorProtocol

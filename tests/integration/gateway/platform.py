@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import httpx2
 
+from embergate.app.asgi import create_app
 from embergate.app.gateway import gateway_over
-from embergate.app.http import create_app
 from embergate.engine.engine import Engine
 from embergate.engine.registry import Registry
 from embergate.gateway.api_keys import service as api_keys

@@ -15,7 +15,7 @@ from embergate.gateway.accounts.store import ACCOUNTS
 from embergate.gateway.answers import answer
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
-from embergate.gateway.resource import ListQuery, ReadQuery, answer_page
+from embergate.gateway.resource_type import ListQuery, ReadQuery, answer_page
 from embergate.storage.tables.accounts import AccountRow
 
 LIST: Final = Operation("ListAccounts", ListAccountsResponse, needs=Permission.READ)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.errors import NotFoundError
 from embergate.gateway.accounts.schemas import Account
-from embergate.gateway.resource import ListRules, ResourceType
+from embergate.gateway.resource_type import ListRules, ResourceType
 from embergate.storage.tables.accounts import AccountRow
 
 ACCOUNTS: Final = ResourceType(

@@ -24,7 +24,7 @@ from embergate.gateway.api_keys.store import API_KEYS
 from embergate.gateway.body import body_of
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
-from embergate.gateway.resource import ListQuery, Page, ReadParameters, ReadQuery, answer_page
+from embergate.gateway.resource_type import ListQuery, Page, ReadParameters, ReadQuery, answer_page
 
 OWN: Final = Permission.OWN_KEYS
 LIST: Final = Operation("ListApiKeys", ListApiKeysResponse, needs=OWN, audited=True)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.errors import NotFoundError
 from embergate.gateway.api_keys.schemas import ApiKey
-from embergate.gateway.resource import ListRules, ResourceType
+from embergate.gateway.resource_type import ListRules, ResourceType
 from embergate.storage.tables.accounts import UserRow
 from embergate.storage.tables.credentials import ApiKeyRow
 
@@ -38,7 +38,7 @@ async def get(db: AsyncSession, account_id: str, user_id: str, key_id: str) -> A
     return row
 
 
-async def find_by_digest(db: AsyncSession, digests: Sequence[bytes]) -> Row[tuple[ApiKeyRow, UserRow]] | None:
+async def find_by_digest(db: AsyncSession, digests: Sequence[bytes]) -> Row[ApiKeyRow, UserRow] | None:
     """Return the key with one of these digests, and its user, unless it is deleted.
 
     NOTE: the one lookup that takes no account: the digest is what tells it.

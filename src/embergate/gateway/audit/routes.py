@@ -18,7 +18,7 @@ from embergate.gateway.audit.schemas import AuditLogEntry, ListAuditLogsResponse
 from embergate.gateway.audit.store import AUDIT_LOGS
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
-from embergate.gateway.resource import ListParameters, answer_page
+from embergate.gateway.resource_type import ListParameters, answer_page
 from embergate.storage.tables.audit import AuditEntryRow
 
 DEFAULT_WINDOW: Final = timedelta(days=30)

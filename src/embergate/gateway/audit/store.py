@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from embergate.aip.status import Code, Status
 from embergate.gateway.audit.schemas import AuditLogEntry
 from embergate.gateway.audit.trail import ENTRIES, HEADS
-from embergate.gateway.resource import ListRules, ResourceType
+from embergate.gateway.resource_type import ListRules, ResourceType
 from embergate.storage.tables.audit import AuditEntryRow
 
 ENTRIES_AT_ONCE: Final = 200

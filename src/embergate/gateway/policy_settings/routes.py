@@ -14,7 +14,7 @@ from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
 from embergate.gateway.policy_settings import service
 from embergate.gateway.policy_settings.schemas import PolicySettings
-from embergate.gateway.resource import ReadQuery, UpdateQuery
+from embergate.gateway.resource_type import ReadQuery, UpdateQuery
 
 GET: Final = Operation("GetPolicySettings", PolicySettings, needs=Permission.READ)
 UPDATE: Final = Operation(

@@ -12,7 +12,7 @@ from embergate.gateway.answers import Empty, answer
 from embergate.gateway.body import body_of
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
-from embergate.gateway.resource import ListQuery, ReadQuery, UpdateQuery, answer_page
+from embergate.gateway.resource_type import ListQuery, ReadQuery, UpdateQuery, answer_page
 from embergate.gateway.secrets import service, store
 from embergate.gateway.secrets.schemas import ListSecretsResponse, Secret
 from embergate.gateway.secrets.store import SECRETS

@@ -10,7 +10,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.errors import NotFoundError
-from embergate.gateway.resource import ListRules, ResourceType
+from embergate.gateway.resource_type import ListRules, ResourceType
 from embergate.gateway.secrets.schemas import Secret
 from embergate.storage.insertion import insert_if_absent
 from embergate.storage.tables.credentials import SecretRow

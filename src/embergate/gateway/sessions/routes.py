@@ -17,7 +17,7 @@ from embergate.gateway.answers import Empty, answer
 from embergate.gateway.body import body_of
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
-from embergate.gateway.resource import QueryParameters
+from embergate.gateway.resource_type import QueryParameters
 from embergate.gateway.sessions import oidc_login, service
 from embergate.gateway.sessions.schemas import (
     ChangePasswordRequest,

@@ -13,7 +13,7 @@ from embergate.gateway.answers import answer
 from embergate.gateway.body import body_of
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
-from embergate.gateway.resource import ListQuery, QueryParameters, ReadQuery, UpdateQuery, answer_page
+from embergate.gateway.resource_type import ListQuery, QueryParameters, ReadQuery, UpdateQuery, answer_page
 from embergate.gateway.users import service, store
 from embergate.gateway.users.schemas import ListUsersResponse, User
 from embergate.gateway.users.store import USERS

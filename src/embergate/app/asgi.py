@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -31,7 +31,7 @@ from embergate.web.middleware import BodyLimitMiddleware, RequestContextMiddlewa
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 ROOMS = (accounts, users, api_keys, sessions, audit, secrets, policy_settings)
-SECURITY = [{"bearer": []}, {"apiKey": []}]
+SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"apiKey": []}]
 
 
 def create_app(deps: Deps, gateway: GatewayDeps, lifespan: Lifespan | None = None) -> FastAPI:
