@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -103,9 +104,11 @@ def test_generated_key_is_shown_once_and_works_after_a_restart(tmp_path: Path) -
     with Server(tmp_path, key=None, self_check="false") as first:
         key = next(line.rsplit(" ", 1)[1] for line in first.lines if "API key" in line)
     assert key.startswith("eg_")
-    (stored,) = tmp_path.iterdir()
-    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
-    assert key not in stored.read_text()
+    stored = list(tmp_path.iterdir())
+    assert {"embergate.db", "secret.key"} <= {path.name for path in stored}
+    for path in stored:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert key.encode() not in path.read_bytes()
     with Server(tmp_path, key=None, self_check="false") as second:
         assert not [line for line in second.lines if "API key" in line]
         assert httpx2.get(f"{second.base}/v1/models", headers={"x-api-key": key}).status_code == 200
@@ -169,11 +172,40 @@ def test_unknown_key_of_the_settings_file_is_named(tmp_path: Path) -> None:
     assert "EMBERGATE_PROT" in start_in_vain(tmp_path, {"EMBERGATE_CONFIG": str(file)})
 
 
-def test_damaged_key_file_is_named_with_its_mend(tmp_path: Path) -> None:
-    (tmp_path / "bootstrap-key.sha256").write_text("not a digest")
+def test_damaged_secret_is_named_with_what_it_must_be(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_text("not a key")
     said = start_in_vain(tmp_path, {})
-    assert str(tmp_path / "bootstrap-key.sha256") in said
-    assert "delete it" in said
+    assert str(tmp_path / "secret.key") in said
+    assert "32 random bytes" in said
+
+
+def test_another_secret_than_the_databases_stops_the_start(tmp_path: Path) -> None:
+    with Server(tmp_path, self_check="false"):
+        pass
+    (tmp_path / "secret.key").write_text(base64.b64encode(bytes(32)).decode())
+    assert "made with another secret key" in start_in_vain(tmp_path, {})
+
+
+def test_database_that_is_not_migrated_stops_the_start(tmp_path: Path) -> None:
+    settings = {"EMBERGATE_DATABASE_URL": f"sqlite:///{tmp_path}/other.db"}
+    assert "embergate migrate" in start_in_vain(tmp_path, settings)
+
+
+def test_shared_database_wants_a_secret_that_every_server_is_given(tmp_path: Path) -> None:
+    settings = {"EMBERGATE_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    assert "EMBERGATE_SECRET_KEYS" in start_in_vain(tmp_path, settings)
+
+
+def test_database_that_cannot_be_reached_stops_the_start(tmp_path: Path) -> None:
+    secret = base64.b64encode(bytes(32)).decode()
+    url = "postgresql://somebody:a-password@127.0.0.1:1/none"
+    said = start_in_vain(tmp_path, {"EMBERGATE_DATABASE_URL": url, "EMBERGATE_SECRET_KEYS": secret})
+    assert "a-password" not in said
+
+
+@pytest.mark.parametrize("key", ["é" * 20, "a key with spaces"])
+def test_key_that_no_header_can_carry_is_refused(tmp_path: Path, key: str) -> None:
+    assert "EMBERGATE_BOOTSTRAP_API_KEY" in start_in_vain(tmp_path, {"EMBERGATE_BOOTSTRAP_API_KEY": key})
 
 
 def test_taken_port_stops_the_start_and_makes_no_key(server: Server, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ async def test_models_are_described_with_what_their_load_measured(client: httpx2
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/nowhere", 404, "NOT_FOUND"),
+        ("GET", "/inference/nowhere", 404, "NOT_FOUND"),
         ("PUT", "/v1/embeddings", 405, "METHOD_NOT_ALLOWED"),
         ("GET", "/v1/models/other", 404, "NOT_FOUND"),
         ("POST", "/v1/embeddings/", 404, "NOT_FOUND"),

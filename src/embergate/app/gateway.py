@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import os
 import re
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -41,7 +44,12 @@ def database_url(settings: Settings) -> str:
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
     _make_data_dir(settings.data_dir)
-    return f"sqlite:///{settings.data_dir.absolute() / DATABASE_FILE}"
+    path = settings.data_dir.absolute() / DATABASE_FILE
+    try:
+        path.touch(mode=0o600)  # SQLite would let everybody read it; its companions take the mode from it
+    except OSError as error:
+        raise ConfigurationError(f"EMBERGATE_DATA_DIR: {path} cannot be used: {error.strerror}") from error
+    return f"sqlite:///{path}"
 
 
 def open_keyring(settings: Settings) -> Keyring:
@@ -154,13 +162,24 @@ def _secret_of(path: Path) -> bytes:
     """Return the secret in the file, which is made, for its owner's eyes only, where there is none."""
     try:
         if not path.exists():
-            made = path.with_suffix(".new")
-            made.touch(mode=0o600)
-            made.write_text(base64.b64encode(new_secret_bytes()).decode() + "\n")
-            made.rename(path)
+            _write_secret(path)
         return _decode(path.read_text().strip(), str(path))
     except OSError as error:
         raise ConfigurationError(f"EMBERGATE_DATA_DIR: {path} cannot be used: {error.strerror}") from error
+
+
+def _write_secret(path: Path) -> None:
+    """Make a secret's file, complete or not at all; of two processes that do so at once, one is the first."""
+    handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # only its owner may read it
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(base64.b64encode(new_secret_bytes()) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(made, path)  # unlike a rename, it does not replace the other's
+    finally:
+        Path(made).unlink()
 
 
 def _decode(text: str, where: str) -> bytes:
