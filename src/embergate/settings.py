@@ -24,7 +24,9 @@ from embergate.errors import ConfigurationError
 ENV_PREFIX: Final = "EMBERGATE_"
 CONFIG_VARIABLE: Final = "EMBERGATE_CONFIG"
 MIN_KEY_CHARACTERS: Final = 16
-ENV_VARIABLES_OF_OTHERS: Final = frozenset({CONFIG_VARIABLE})
+# Of the operator's commands, which may run where a server does.
+CLIENT_VARIABLES: Final = frozenset({"EMBERGATE_SERVER", "EMBERGATE_API_KEY"})
+ENV_VARIABLES_OF_OTHERS: Final = CLIENT_VARIABLES | {CONFIG_VARIABLE}
 
 
 def _default_data_dir() -> Path:
@@ -54,7 +56,9 @@ class Settings(BaseSettings):
         None, description="The first API key, 16 characters at least; without it one is generated and printed once."
     )
     bootstrap_account: str = Field(
-        "default", pattern=r"^[a-z][a-z0-9-]{0,62}$", description="The account that the first API key belongs to."
+        "default",
+        pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="The account that the first API key belongs to.",
     )
     access_token_lifetime_s: int = Field(
         900, ge=60, le=86_400, description="Seconds that a session's access token is good for; then it is refreshed."

@@ -7,30 +7,18 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 
 from embergate import __version__
-from embergate.aip.errors import InvalidArgumentError
+from embergate.app.rooms import add_gateway
 from embergate.engine.scheduler import Batch
-from embergate.errors import EmbergateError
-from embergate.gateway.accounts import routes as accounts
-from embergate.gateway.api_keys import routes as api_keys
-from embergate.gateway.audit import routes as audit
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.document import body_schemas, operations_of
-from embergate.gateway.policy_settings import routes as policy_settings
-from embergate.gateway.secrets import routes as secrets
-from embergate.gateway.sessions import routes as sessions
-from embergate.gateway.users import routes as users
 from embergate.inference import embeddings, health, models
 from embergate.inference.deps import Deps
 from embergate.inference.schemas import EmbeddingRequest
-from embergate.web.errors import handle_error, handle_http_exception
 from embergate.web.middleware import BodyLimitMiddleware, RequestContextMiddleware
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-ROOMS = (accounts, users, api_keys, sessions, audit, secrets, policy_settings)
 SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"apiKey": []}]
 
 
@@ -47,20 +35,15 @@ def create_app(deps: Deps, gateway: GatewayDeps, lifespan: Lifespan | None = Non
         redirect_slashes=False,  # a redirect would answer without our body, and before the key is checked
     )
     app.state.deps = deps
-    app.state.gateway = gateway
     # The last added runs first: a request gets its id, then its body is bounded.
     app.add_middleware(BodyLimitMiddleware, max_bytes=deps.limits.max_request_bytes)
     app.add_middleware(RequestContextMiddleware, observe=deps.metrics.observe_request)
-    for error in (EmbergateError, InvalidArgumentError, RequestValidationError):
-        app.add_exception_handler(error, handle_error)
-    app.add_exception_handler(HTTPException, handle_http_exception)
     # The router looks from the first route on: what is called most comes first.
     for prefix in ("/inference/v1", "/v1"):
         app.include_router(embeddings.router, prefix=prefix, tags=["inference"])
         app.include_router(models.router, prefix=prefix, tags=["inference"])
     app.include_router(health.router, tags=["operations"])
-    for room in ROOMS:
-        app.include_router(room.router, prefix="/v1")
+    add_gateway(app, gateway)
     deps.engine.runner.batch_observers.append(_batch_observer(deps))
     return app
 

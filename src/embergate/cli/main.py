@@ -9,6 +9,7 @@ import typer
 
 from embergate.cli import benchmark, database, models
 from embergate.cli.embedding.command import embed
+from embergate.cli.operator import accounts, audit, credit, keys, users
 from embergate.errors import EmbergateError, InvalidRequestError
 
 app = typer.Typer(
@@ -19,6 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models.app, name="models")
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(users.app, name="users")
+app.add_typer(keys.app, name="keys")
+app.add_typer(credit.codes_app, name="credit-codes")
+app.add_typer(credit.credits_app, name="credits")
+app.add_typer(audit.app, name="audit")
 app.command()(benchmark.bench)
 app.command("embed")(embed)
 app.command()(database.migrate)

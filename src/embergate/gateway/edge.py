@@ -7,6 +7,7 @@ audit entry, which is written in a transaction of its own.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,55 +82,69 @@ class Operation:
             **request.path_params,
             **({"query": dict(request.query_params)} if request.query_params else {}),
         }
-        try:
+        async with unit_of_work(call, writes=self.writes, audited=self.is_audited):
             _check_text(request)
             if caller is not None and self.needs is not None:
                 require(caller, self.needs, account_id=account_id)
             if self.takes is not None:
                 request.state.json = await read_json(request)
                 event.payload["body"] = redact_body(request.state.json, self.takes)
-            async with deps.database.writing() if self.writes else deps.database.reading() as call.db:
-                request.state.call = call
-                yield
-                if self.writes:
-                    await self._record(call.db, call, SUCCESS)
-            if self.is_audited and not self.writes:
-                # Not while it reads: a list may take long, and SQLite has one writer at a time.
-                async with deps.database.writing() as db:
-                    await self._record(db, call, SUCCESS)
-        except Exception as error:
-            await self._record_failure(call, error)
-            raise
-        for act in call.after_commit:
-            act()
+            request.state.call = call
+            yield
 
     @property
     def is_audited(self) -> bool:
         """Whether the trail has an entry of each call: of all that write, and of reads of what is sensitive."""
         return self.writes or self.audited
 
-    async def _record(self, db: AsyncSession, call: Call, outcome: tuple[str, str]) -> None:
-        account_id = call.account_id
-        if call.caller.account and account_id != call.caller.account and outcome[0] != "OK":
-            # What fails in a foreign account, which may not even exist, stands in the caller's own trail.
-            account_id = call.caller.account
-        await record(db, account_id, call.event, outcome=outcome, seal_key=call.deps.keyring.keys(AUDIT_SEAL)[0])
 
-    async def _record_failure(self, call: Call, error: Exception) -> None:
-        if not self.is_audited or not (call.caller.account or call.account_id):
-            return
-        call.after_commit.clear()  # it was not
-        try:
-            async with call.deps.database.writing() as db:
-                for change in call.on_failure:
-                    await change(db)
-                await self._record(db, call, status_of(error))
-        except UnavailableError:
-            log.exception("audit_entry_lost", method=self.name, resource=call.event.resource)
-            if call.on_failure:
-                raise  # to be tried again: the failure must not be all that comes of the call
-        for act in call.after_commit:
-            act()
+@asynccontextmanager
+async def unit_of_work(call: Call, *, writes: bool, audited: bool) -> AsyncIterator[None]:
+    """Run a call in one transaction, its audit entry included; of a call that fails nothing but an entry of that is left.
+
+    The command line's acts come here too. Nothing is asked of the database before the call's first statement.
+    """
+    database = call.deps.database
+    try:
+        async with database.writing() if writes else database.reading() as call.db:
+            yield
+            if writes:
+                await _record(call.db, call, SUCCESS)
+        if audited and not writes:
+            # Not while it reads: a list may take long, and SQLite has one writer at a time.
+            async with database.writing() as db:
+                await _record(db, call, SUCCESS)
+    except Exception as error:
+        if audited:
+            await _record_failure(call, error)
+        raise
+    for act in call.after_commit:
+        act()
+
+
+async def _record(db: AsyncSession, call: Call, outcome: tuple[str, str]) -> None:
+    account_id = call.account_id
+    if call.caller is not NOBODY and account_id != call.caller.account and outcome != SUCCESS:
+        # What fails in a foreign account, which may not even exist, stands in the caller's own trail.
+        account_id = call.caller.account
+    await record(db, account_id, call.event, outcome=outcome, seal_key=call.deps.keyring.keys(AUDIT_SEAL)[0])
+
+
+async def _record_failure(call: Call, error: Exception) -> None:
+    if call.caller is NOBODY and not call.account_id:
+        return
+    call.after_commit.clear()  # it was not
+    try:
+        async with call.deps.database.writing() as db:
+            for change in call.on_failure:
+                await change(db)
+            await _record(db, call, status_of(error))
+    except UnavailableError:
+        log.exception("audit_entry_lost", method=call.event.method, resource=call.event.resource)
+        if call.on_failure:
+            raise  # to be tried again: the failure must not be all that comes of the call
+    for act in call.after_commit:
+        act()
 
 
 def _resource_in(path: str) -> str:

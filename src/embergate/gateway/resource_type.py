@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
@@ -197,6 +197,16 @@ class ResourceType(Generic[R, M]):
         if found.next_position is not None:
             next_token = tokens.encode([*asked_at, *found.next_position], digest)
         return Page([self.message_of(row) for row in found.rows], next_token, found.total_size)
+
+
+async def all_of(page_at: Callable[[str], Awaitable[Page[M]]], *, limit: int | None = None) -> list[M]:
+    """Return what is on every page, or the first `limit`; `page_at` takes the page's token."""
+    page = await page_at("")
+    found = page.items
+    while page.next_page_token and (limit is None or len(found) < limit):
+        page = await page_at(page.next_page_token)
+        found += page.items
+    return found[:limit]
 
 
 def answer_page(plural: str, page: Page[M], message: type[M], read_mask: str) -> JSONResponse:

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.clock import now
 from embergate.errors import ConfigurationError
-from embergate.gateway.accounts import store as accounts
-from embergate.gateway.accounts.schemas import AccountType, ResourceState, SuspendState
+from embergate.gateway.accounts import service as accounts
+from embergate.gateway.accounts import store as account_store
+from embergate.gateway.accounts.schemas import Account
 from embergate.gateway.api_keys import service as api_keys
 from embergate.gateway.api_keys.schemas import ApiKey
 from embergate.gateway.api_keys.store import find_by_digest
@@ -50,10 +51,10 @@ async def first_account(db: AsyncSession, keyring: Keyring, account_id: str, key
 
     A `key` that is given is made sure of at every start: it works for that admin.
     """
-    account = await accounts.find(db, account_id)
+    account = await account_store.find(db, account_id)
     is_new = account is None and (await db.execute(select(AccountRow.id).limit(1))).first() is None
     if account is None and (is_new or key is not None):
-        await add_account(db, account_id, email=FIRST_ADDRESS)
+        await accounts.add(db, account_id, Account(email=FIRST_ADDRESS))
     user = await user_store.find(db, account_id, FIRST_USER)
     if user is None and (is_new or key is not None):
         draft = User(display_name="First admin", role=Role.ADMIN.value, email=FIRST_ADDRESS)
@@ -64,22 +65,3 @@ async def first_account(db: AsyncSession, keyring: Keyring, account_id: str, key
         return None
     _, made = await api_keys.add(db, keyring, user, ApiKey(display_name=FIRST_KEY), key=key)
     return made if key is None else None
-
-
-async def add_account(db: AsyncSession, account_id: str, *, email: str, display_name: str = "") -> AccountRow:
-    """Insert an account."""
-    moment = now()
-    row = AccountRow(
-        id=account_id,
-        display_name=display_name,
-        email=email,
-        account_type=AccountType.ACCOUNT_TYPE_UNSPECIFIED.value,
-        state=ResourceState.READY.value,
-        suspend_state=SuspendState.UNSUSPENDED.value,
-        notification_settings=None,
-        create_time=moment,
-        update_time=moment,
-    )
-    db.add(row)
-    await db.flush()
-    return row

@@ -11,9 +11,10 @@ from embergate.app.asgi import create_app
 from embergate.app.gateway import gateway_over
 from embergate.engine.engine import Engine
 from embergate.engine.registry import Registry
+from embergate.gateway.accounts import service as accounts
+from embergate.gateway.accounts.schemas import Account
 from embergate.gateway.api_keys import service as api_keys
 from embergate.gateway.api_keys.schemas import ApiKey
-from embergate.gateway.startup import add_account
 from embergate.gateway.users import service as users
 from embergate.gateway.users import store as user_store
 from embergate.gateway.users.schemas import User
@@ -43,7 +44,7 @@ class Platform:
     async def add_account(self, account_id: str) -> str:
         """Add an account with an admin; return the admin's key."""
         async with self.database.writing() as db:
-            await add_account(db, account_id, email=f"owner@{account_id}.example")
+            await accounts.add(db, account_id, Account(email=f"owner@{account_id}.example"))
         return await self.add_user(account_id, "admin", Role.ADMIN)
 
     async def add_user(self, account_id: str, user_id: str, role: Role, *, is_operator: bool = False) -> str:

@@ -16,9 +16,9 @@ from embergate.aip.scalars import Timestamp, format_timestamp
 from embergate.gateway.access import Permission
 from embergate.gateway.audit.schemas import AuditLogEntry, ListAuditLogsResponse
 from embergate.gateway.audit.store import AUDIT_LOGS
-from embergate.gateway.call import CurrentCall
+from embergate.gateway.call import Call, CurrentCall
 from embergate.gateway.edge import Operation
-from embergate.gateway.resource_type import ListParameters, answer_page
+from embergate.gateway.resource_type import ListParameters, Page, answer_page
 from embergate.storage.tables.audit import AuditEntryRow
 
 DEFAULT_WINDOW: Final = timedelta(days=30)
@@ -57,10 +57,14 @@ class ListAuditLogsParameters(ListParameters):
 @router.get("/accounts/{account_id}/auditLogs", **LIST.route("List what was done in an account"))
 async def list_audit_logs(call: CurrentCall, query: Annotated[ListAuditLogsParameters, Query()]) -> Response:
     """Return one page of the trail, newest first. What operators did in the account, only operators see."""
+    return answer_page("auditLogs", await page_of(call, query), AuditLogEntry, query.read_mask)
+
+
+async def page_of(call: Call, query: ListAuditLogsParameters) -> Page[AuditLogEntry]:
+    """Return one page of the trail of the account of the call; the command line reads the platform's here."""
     where = [AuditEntryRow.account_id == call.account_id]
     if not call.caller.is_operator:
         where.append(AuditEntryRow.is_admin_action.is_(False))
     if query.email:
         where.append(AuditEntryRow.principal == query.email)
-    page = await AUDIT_LOGS.page(call, query, *where, window=query.window)
-    return answer_page("auditLogs", page, AuditLogEntry, query.read_mask)
+    return await AUDIT_LOGS.page(call, query, *where, window=query.window)

@@ -214,10 +214,23 @@ async def change_password(call: Call, current: str, new: str) -> None:
     call.after_commit.append(call.deps.authenticator.forget)
 
 
+async def set_password(call: Call, user_id: str, password_hash: str) -> None:
+    """Give a user of the account a password, whatever it was, and end the user's sessions. An operator's act.
+
+    Raises: NotFoundError; FailedPreconditionError for a service account.
+    """
+    user = await users.get(call.db, call.account_id, user_id)
+    if user.service_account:
+        raise FailedPreconditionError("a service account has no password: make it an API key")
+    call.event.resource = f"accounts/{call.account_id}/users/{user_id}"
+    await replace_password(call.db, call.account_id, user_id, password_hash)
+    call.after_commit.append(call.deps.authenticator.forget)
+
+
 async def replace_password(
     db: AsyncSession, account_id: str, user_id: str, password_hash: str, *, keep_session: str = ""
 ) -> None:
-    """Store a new hash, and end the user's sessions but one; the command line comes here too.
+    """Store a new hash, and end the user's sessions but one.
 
     NOTE: hash before the transaction begins; it takes a tenth of a second.
     """

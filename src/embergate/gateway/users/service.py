@@ -28,12 +28,12 @@ EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,255}")
 SERVICE_ADDRESS: Final = "{user}@{account}.sa.fireworks.ai"
 
 
-async def create(call: Call, user_id: str, user: User) -> User:
+async def create(call: Call, user_id: str, user: User, *, is_operator: bool = False) -> User:
     """Add a user to the account. Raises: AlreadyExistsError for an id or address that is taken."""
     require_fields(user)
     role = parse_role(user.role)
     account = await accounts.get(call.db, call.account_id, for_update=True)
-    row = await add(call.db, account.id, user_id or _id_from(user.email), user, role)
+    row = await add(call.db, account.id, user_id or _id_from(user.email), user, role, is_operator=is_operator)
     call.event.resource = USERS.name_of(row)
     return USERS.message_of(row)
 
@@ -117,9 +117,14 @@ def email_key(email: str) -> str:
     return email.strip().casefold()
 
 
-async def _check_email(db: AsyncSession, account_id: str, email: str, user_id: str) -> None:
+def check_address(email: str) -> None:
+    """Raise InvalidArgumentError unless this looks like an email address."""
     if not EMAIL.fullmatch(email):
         raise InvalidArgumentError("email: expected an address such as ada@example.org", field="email")
+
+
+async def _check_email(db: AsyncSession, account_id: str, email: str, user_id: str) -> None:
+    check_address(email)
     if await store.has_email(db, account_id, email_key(email), besides=user_id):
         raise AlreadyExistsError("another user of the account has this email", param="email")
 

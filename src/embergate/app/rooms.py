@@ -1,0 +1,34 @@
+"""The gateway's rooms on an application: all that the gateway needs of one, and nothing of the inference plane."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from embergate.aip.errors import InvalidArgumentError
+from embergate.errors import EmbergateError
+from embergate.gateway.accounts import routes as accounts
+from embergate.gateway.api_keys import routes as api_keys
+from embergate.gateway.audit import routes as audit
+from embergate.gateway.credits import routes as credits_
+from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.policy_settings import routes as policy_settings
+from embergate.gateway.secrets import routes as secrets
+from embergate.gateway.sessions import routes as sessions
+from embergate.gateway.users import routes as users
+from embergate.web.errors import handle_error, handle_http_exception
+
+ROOMS: Final = (accounts, users, api_keys, sessions, credits_, audit, secrets, policy_settings)
+
+
+def add_gateway(app: FastAPI, gateway: GatewayDeps) -> None:
+    """Add the gateway's routes, and the bodies that errors have."""
+    app.state.gateway = gateway
+    for error in (EmbergateError, InvalidArgumentError, RequestValidationError):
+        app.add_exception_handler(error, handle_error)
+    app.add_exception_handler(HTTPException, handle_http_exception)
+    for room in ROOMS:
+        app.include_router(room.router, prefix="/v1")

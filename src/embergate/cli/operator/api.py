@@ -1,0 +1,179 @@
+"""The gateway's API for the commands: over the network, or in this process on the database itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import httpx2
+
+from embergate.aip.errors import InvalidArgumentError
+from embergate.app.operating import USER_AGENT, act, look, operator_app, operator_gateway
+from embergate.errors import ConfigurationError, EmbergateError, InvalidRequestError
+from embergate.gateway.call import Call
+from embergate.gateway.deps import GatewayDeps
+from embergate.settings import load_settings
+from embergate.web.errors import translate
+
+T = TypeVar("T")
+TIMEOUT_S: Final = 60.0
+PAGE_SIZE: Final = 200
+INVALID_ARGUMENT: Final = 3
+IN_PROCESS: Final = "http://in-process"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a command works on: the server at a URL, with a key, or where there is none the database."""
+
+    server: str
+    api_key: str
+
+    def require_database(self) -> None:
+        """Raise InvalidRequestError if a server is given for what its API does not offer."""
+        if self.server:
+            raise InvalidRequestError(
+                "the server's API does not offer this: run it on the database, without --server and EMBERGATE_SERVER"
+            )
+
+
+class Api:
+    """Calls of the API."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        """Call through this client."""
+        self._http = http
+
+    async def call(self, method: str, path: str, *, body: Any = None, **query: Any) -> dict[str, Any]:
+        """Return the answer of a call. Raises: EmbergateError with the server's message, or saying why there is none."""
+        given = {name: str(value) for name, value in query.items() if value not in (None, "")}
+        try:
+            response = await self._http.request(method, f"/v1/{path}", params=given, json=body)
+            answer = response.json()
+        except httpx2.InvalidURL as error:
+            raise InvalidRequestError(f"--server: {error}") from None
+        except httpx2.TransportError as error:
+            raise EmbergateError(f"{self._http.base_url} cannot be reached: {error or type(error).__name__}") from None
+        except ValueError:
+            raise EmbergateError(
+                f"{self._http.base_url} answers HTTP {response.status_code} with no JSON: is it an Embergate server?"
+            ) from None
+        if response.is_success and isinstance(answer, dict):
+            return answer
+        raise _error_of(answer, response.status_code)
+
+    async def list(self, path: str, plural: str, *, limit: int | None = None, **query: Any) -> list[dict[str, Any]]:
+        """Return the resources of a list, from all of its pages, or the first `limit`."""
+        found: list[dict[str, Any]] = []
+        token = ""
+        while True:
+            size = PAGE_SIZE if limit is None else min(PAGE_SIZE, limit - len(found))
+            page = await self.call("GET", path, pageSize=size, pageToken=token, **query)
+            found += page.get(plural, [])
+            token = page.get("nextPageToken", "")
+            if not token or (limit is not None and len(found) >= limit):
+                return found
+
+
+def path_of(*segments: str) -> str:
+    """Return segments, such as ids that somebody typed, as a path. Raises: InvalidRequestError for what names nothing."""
+    for segment in segments:
+        if segment in {"", ".", ".."}:
+            raise InvalidRequestError(f"{segment!r} is not an id")
+    return "/".join(quote(segment, safe="") for segment in segments)
+
+
+def check(do: Callable[[], T]) -> T:
+    """Return what `do` does; what it finds not valid in what was typed becomes a usage error."""
+    try:
+        return do()
+    except InvalidArgumentError as error:
+        raise translate(error) from None
+
+
+def call_api(target: Target, work: Callable[[Api], Awaitable[T]]) -> T:
+    """Return what `work` makes of the API of the target."""
+
+    async def run() -> T:
+        async with _client(target) as http:
+            return await work(Api(http))
+
+    return asyncio.run(run())
+
+
+def change(
+    target: Target,
+    method: str,
+    work: Callable[[Call], Awaitable[T]],
+    *,
+    account: str = "",
+    payload: dict[str, Any] | None = None,
+    may_create: bool = False,
+) -> T:
+    """Return what `work` does to the database in one transaction; the audit trail calls it `method`."""
+    target.require_database()
+
+    async def run() -> T:
+        opened = operator_gateway(load_settings(), may_create=may_create)
+        async with opened as gateway, act(gateway, method, account, payload) as call:
+            return await work(call)
+
+    return check(lambda: asyncio.run(run()))
+
+
+def read(
+    target: Target,
+    work: Callable[[Call], Awaitable[T]],
+    *,
+    account: str = "",
+    method: str = "",
+    payload: dict[str, Any] | None = None,
+) -> T:
+    """Return what `work` reads in the database; if there is a `method`, the audit trail says so."""
+
+    async def look_at(gateway: GatewayDeps) -> T:
+        async with look(gateway, account, method, payload) as call:
+            return await work(call)
+
+    return open_database(target, look_at)
+
+
+def open_database(target: Target, work: Callable[[GatewayDeps], Awaitable[T]]) -> T:
+    """Return what `work` does with the gateway's parts; it begins its own transactions."""
+    target.require_database()
+
+    async def run() -> T:
+        async with operator_gateway(load_settings()) as gateway:
+            return await work(gateway)
+
+    return check(lambda: asyncio.run(run()))
+
+
+@asynccontextmanager
+async def _client(target: Target) -> AsyncIterator[httpx2.AsyncClient]:
+    agent = {"user-agent": USER_AGENT}
+    if target.server:
+        if not target.api_key:
+            raise ConfigurationError("a server asks for a key: give --api-key, or set EMBERGATE_API_KEY")
+        key = {"authorization": f"Bearer {target.api_key}"}
+        async with httpx2.AsyncClient(base_url=target.server, headers=agent | key, timeout=TIMEOUT_S) as http:
+            yield http
+        return
+    async with operator_gateway(load_settings()) as gateway:
+        inside = httpx2.ASGITransport(app=operator_app(gateway), client=("", 0))
+        # The key is nobody's: the operator's authenticator asks for none.
+        headers = agent | {"authorization": "Bearer operator"}
+        async with httpx2.AsyncClient(transport=inside, base_url=IN_PROCESS, headers=headers) as http:
+            yield http
+
+
+def _error_of(answer: Any, status: int) -> EmbergateError:
+    found = answer if isinstance(answer, dict) else {}
+    inner = found.get("error")
+    message = (inner if isinstance(inner, dict) else found).get("message") or f"the server answers HTTP {status}"
+    kind = InvalidRequestError if found.get("code") == INVALID_ARGUMENT else EmbergateError
+    return kind(str(message))

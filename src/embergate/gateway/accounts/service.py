@@ -1,0 +1,88 @@
+"""The rules of accounts. Operators make and block them; there is no public operation for either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from embergate.aip.message import require_fields
+from embergate.aip.names import check_id
+from embergate.clock import now
+from embergate.errors import AlreadyExistsError, FailedPreconditionError
+from embergate.gateway.accounts import store
+from embergate.gateway.accounts.schemas import Account, ResourceState, SuspendState
+from embergate.gateway.accounts.store import ACCOUNTS
+from embergate.gateway.api_keys import service as api_keys
+from embergate.gateway.api_keys.schemas import ApiKey
+from embergate.gateway.call import Call
+from embergate.gateway.users import service as users
+from embergate.gateway.users.schemas import User
+from embergate.gateway.users.store import USERS
+from embergate.storage.insertion import insert_if_absent
+from embergate.storage.tables.accounts import AccountRow
+from embergate.web.caller import Role
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What there is of an account at first: itself, its admin, and, where it was asked for, the admin's key."""
+
+    account: Account
+    admin: User
+    key: ApiKey | None
+
+
+async def create(
+    call: Call, account_id: str, account: Account, *, admin_id: str, admin: User, with_key: bool
+) -> NewAccount:
+    """Make an account with its first admin, and a key if asked: its only showing.
+
+    Raises: AlreadyExistsError if the id is taken; InvalidArgumentError naming what is not valid.
+    """
+    require_fields(account)
+    users.check_address(account.email)
+    row = await add(call.db, account_id, account)
+    user = await users.add(call.db, account_id, admin_id, admin, Role.ADMIN)
+    call.event.resource = ACCOUNTS.name_of(row)
+    key = None
+    if with_key:
+        key_row, plain = await api_keys.add(call.db, call.deps.keyring, user, ApiKey())
+        key = api_keys.shown(key_row, user, plain)
+    return NewAccount(ACCOUNTS.message_of(row), USERS.message_of(user), key)
+
+
+async def add(db: AsyncSession, account_id: str, draft: Account) -> AccountRow:
+    """Insert an account; the first start comes here too."""
+    check_id(account_id, "accountId")
+    moment = now()
+    values = {
+        "id": account_id,
+        "display_name": draft.display_name,
+        "email": draft.email,
+        "account_type": draft.account_type.value,
+        "state": ResourceState.READY.value,
+        "suspend_state": SuspendState.UNSUSPENDED.value,
+        "notification_settings": None,
+        "create_time": moment,
+        "update_time": moment,
+    }
+    if not await insert_if_absent(db, AccountRow, values):
+        raise AlreadyExistsError(f"there is an account {account_id!r} already", param="accountId")
+    return await store.get(db, account_id)
+
+
+async def block(call: Call) -> Account:
+    """Suspend the account of the call, whatever else it is suspended for. Raises: NotFoundError."""
+    row = await store.get(call.db, call.account_id, for_update=True)
+    row.suspend_state, row.update_time = SuspendState.BLOCKED_BY_ABUSE_RULE.value, now()
+    return ACCOUNTS.message_of(row)
+
+
+async def unblock(call: Call) -> Account:
+    """Lift what `block` did. Raises: NotFoundError; FailedPreconditionError if the account is not blocked."""
+    row = await store.get(call.db, call.account_id, for_update=True)
+    if row.suspend_state != SuspendState.BLOCKED_BY_ABUSE_RULE.value:
+        raise FailedPreconditionError(f"the account is not blocked: its suspendState is {row.suspend_state}")
+    row.suspend_state, row.update_time = SuspendState.UNSUSPENDED.value, now()
+    return ACCOUNTS.message_of(row)
