@@ -75,7 +75,7 @@ async def test_value_stands_nowhere_but_encrypted(platform: Platform, admin: str
         entries = (await db.execute(text("SELECT * FROM audit_entries"))).all()
     assert len(entries) == len(answers)
     assert VALUE not in str(entries)
-    assert VALUE not in repr(Secret(value=VALUE))  # type: ignore[arg-type]
+    assert VALUE not in repr(Secret(value=VALUE))
 
 
 async def test_stored_value_is_ciphertext_of_this_row_alone(platform: Platform, admin: str) -> None:
