@@ -22,7 +22,7 @@ from embergate.aip.status import Code
 from embergate.errors import UnavailableError
 from embergate.gateway.access import Permission, require
 from embergate.gateway.answers import GATEWAY_ERRORS
-from embergate.gateway.audit.redaction import redact_body
+from embergate.gateway.audit.redaction import redact_body, redact_query
 from embergate.gateway.audit.trail import AUDIT_SEAL, record
 from embergate.gateway.body import read_json, request_body
 from embergate.gateway.call import Call, event_of
@@ -80,7 +80,7 @@ class Operation:
         event.resource = _resource_in(request.url.path)
         event.payload = {
             **request.path_params,
-            **({"query": dict(request.query_params)} if request.query_params else {}),
+            **({"query": redact_query(request.query_params)} if request.query_params else {}),
         }
         async with unit_of_work(call, writes=self.writes, audited=self.is_audited):
             _check_text(request)

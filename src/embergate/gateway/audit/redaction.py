@@ -21,6 +21,8 @@ SECRET_NAMES: Final = frozenset(
         *("token", "refreshtoken", "accesstoken", "idtoken"),
     }
 )
+# In a query: what an OpenID Connect provider gives a browser to bring along.
+SECRET_PARAMETERS: Final = frozenset({"code", "state"})
 REDACTED: Final = "[redacted]"
 MAX_PAYLOAD_BYTES: Final = 16_384
 MAX_PART_BYTES: Final = 2_048
@@ -46,6 +48,14 @@ def _redact_field(key: str, value: Any, message_type: type[Message], name: str |
     if inner is not None and value is not None:
         return redact_body(value, inner)
     return REDACTED if _is_secret(key) else redact(value)
+
+
+def redact_query(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Return a copy of a request's query without secrets."""
+    return {
+        storable(name): REDACTED if name in SECRET_PARAMETERS or _is_secret(name) else storable(value)
+        for name, value in parameters.items()
+    }
 
 
 def redact(value: Any, depth: int = 0) -> Any:

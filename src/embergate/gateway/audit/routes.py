@@ -34,6 +34,7 @@ class ListAuditLogsParameters(ListParameters):
     end_time: Timestamp | None = Field(None, description="Calls before this moment; by default until now.")
     email: str = Field("", description="Only calls of the principal with this address.")
     page_size: int = Field(0, ge=-(2**31), lt=2**31, description="At most this many; 10 by default, 200 at most.")
+    filter: str = Field("", description='An AIP-160 filter, for instance `method:"User" AND NOT status.code=OK`.')
     order_by: str = Field("", description="Not used: the newest entry is always the first.")
 
     def more_for_digest(self) -> Mapping[str, str]:

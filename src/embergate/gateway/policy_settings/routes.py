@@ -18,7 +18,12 @@ from embergate.gateway.resource_type import ReadQuery, UpdateQuery
 
 GET: Final = Operation("GetPolicySettings", PolicySettings, needs=Permission.READ)
 UPDATE: Final = Operation(
-    "UpdatePolicySettings", PolicySettings, needs=Permission.ADMIN, takes=PolicySettings, writes=True
+    "UpdatePolicySettings",
+    PolicySettings,
+    needs=Permission.ADMIN,
+    takes=PolicySettings,
+    takes_part=True,
+    writes=True,
 )
 
 router = APIRouter(prefix="/accounts/{account_id}/policySettings", tags=["policies"])

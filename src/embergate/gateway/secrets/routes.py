@@ -22,7 +22,7 @@ ADMIN: Final = Permission.ADMIN
 LIST: Final = Operation("ListSecrets", ListSecretsResponse, needs=ADMIN, audited=True)
 CREATE: Final = Operation("CreateSecret", Secret, needs=ADMIN, takes=Secret, writes=True)
 GET: Final = Operation("GetSecret", Secret, needs=ADMIN, audited=True)
-UPDATE: Final = Operation("UpdateSecret", Secret, needs=ADMIN, takes=Secret, writes=True)
+UPDATE: Final = Operation("UpdateSecret", Secret, needs=ADMIN, takes=Secret, takes_part=True, writes=True)
 DELETE: Final = Operation("DeleteSecret", Empty, needs=ADMIN, writes=True)
 
 router = APIRouter(prefix="/accounts/{account_id}/secrets", tags=["secrets"])
