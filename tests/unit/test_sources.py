@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from embergate.engine.loading.catalog import CatalogEntry, load_catalog
+from embergate.engine.loading.catalog import CatalogEntry, ModelKind, load_catalog
+from embergate.engine.loading.loader import SourceOptions, find_model
 from embergate.engine.loading.sources import identify, locate
 from embergate.errors import ModelError
+from tests.random_models import cases_of, write_model
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -113,6 +115,14 @@ def test_revision_of_a_hub_model_is_its_commit(hub_cache: Path, reference: str) 
     snapshot = write_snapshot(hub_cache, "org/name", COMMIT, "main")
     source = locate(reference, offline=True)
     assert (source.folder, source.revision) == (snapshot, COMMIT)
+
+
+def test_kind_of_a_model_is_the_catalogues(hub_cache: Path) -> None:
+    for reference in ("BAAI/bge-reranker-base", "org/name"):
+        folder = write_snapshot(hub_cache, reference, COMMIT, "main")
+        write_model(cases_of("bert")[0], folder, 0)
+        kind = find_model(f"{reference}@main", SourceOptions(offline=True)).spec.kind
+        assert kind is (ModelKind.RERANKER if "reranker" in reference else ModelKind.EMBEDDING_MODEL)
 
 
 @pytest.mark.usefixtures("hub_cache")

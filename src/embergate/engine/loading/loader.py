@@ -47,6 +47,7 @@ def find_model(reference: str, options: SourceOptions | None = None) -> FoundMod
     if entry is not None:
         spec = replace(
             spec,
+            kind=entry.kind,
             normalize_default=entry.normalize_default,
             resizable=entry.resizable,
             matryoshka_dimensions=entry.matryoshka_dimensions or spec.matryoshka_dimensions,
