@@ -1,7 +1,8 @@
 """Embergate's engine beside its peers, in one run on one machine: `make bench`.
 
 Rounds are interleaved (A B C A B C ...), so that a machine whose speed drifts drifts for all; medians are printed, as ratios
-to sentence-transformers in float32 and as a share of the machine's float32 matrix product rate, measured in the same run.
+to sentence-transformers in float32 and as a share of the rate at which the machine multiplies matrices in the engine's own
+precision, measured in the same run (`gemm.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import distributions, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from gemm import Ceiling, ceiling_of, measure_ceilings
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "bench"
@@ -141,23 +145,6 @@ class Worker:
         self.process.wait()
 
 
-def gemm_gflops() -> float:
-    """The rate of 1024-row float32 products of BERT-base's shape, through the same runtime, best of several."""
-    import openvino as ov
-    from openvino import opset13 as ops
-
-    x = ops.parameter([1024, 768], ov.Type.f32)
-    y = ops.matmul(x, ops.constant(np.ones((3072, 768), np.float32)), False, True)
-    compiled = ov.Core().compile_model(ov.Model([y], [x], "gemm"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    request, data = compiled.create_infer_request(), np.ones((1024, 768), np.float32)
-    best = float("inf")
-    for _ in range(20):
-        started = time.perf_counter()
-        request.infer([data])
-        best = min(best, time.perf_counter() - started)
-    return 2 * 1024 * 768 * 3072 / best / 1e9
-
-
 def gflop(folder: Path, lengths: list[int]) -> float:
     """The matrix products of a BERT forward pass over texts of these lengths, attention included, without padding."""
     config = json.loads((folder / "config.json").read_text())
@@ -200,21 +187,19 @@ def measure(model: str, folder: Path, rounds: int) -> dict[str, dict[str, float]
     return figures | {engine: {"failed": why} for engine, why in failed.items()}  # type: ignore[dict-item]
 
 
-def show(model: str, figures: dict[str, dict[str, float]], ceiling: float) -> None:
+def show(model: str, figures: dict[str, dict[str, float]], ceilings: dict[str, Ceiling]) -> None:
     names = list(WORKLOADS[model])
-    print(
-        f"\n{model}: tokens/s (ratio to {REFERENCE}, share of the f32 GEMM rate); query in ms; peak memory; first vector"
-    )
+    print(f"\n{model}: tokens/s (ratio to {REFERENCE}, share of the GEMM rate); query in ms; peak memory; first vector")
     for engine, row in figures.items():
         if "failed" in row:
             print(f"  {engine:<32} {row['failed']}")
             continue
-        cells = []
+        ceiling, cells = ceiling_of(engine, ceilings), []
         for name in names:
             ratio = row[name] / figures[REFERENCE][name]
             value = f"{16_000 / row[name]:.1f} ms" if name == "query" else f"{row[name]:.0f}"
-            share = row[f"{name} GFLOP/s"] / ceiling
-            cells.append(f"{name} {value:>8} ({ratio:4.2f}x, {share:3.0%})")
+            share = row[f"{name} GFLOP/s"] / ceiling.gflops
+            cells.append(f"{name} {value:>8} ({ratio:4.2f}x, {share:3.0%} {ceiling.precision})")
         if "mixed" in row:
             cells.append(f"mixed/uniform {row['mixed'] / row['uniform']:.0%}")
         print(
@@ -223,7 +208,7 @@ def show(model: str, figures: dict[str, dict[str, float]], ceiling: float) -> No
         )
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo").read_text()
     flags = next((line for line in info.splitlines() if line.startswith("flags")), "").split()
     names = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
@@ -257,15 +242,14 @@ def main() -> None:
     report: dict[str, object] = {"machine": machine(), "commit": commit, "python": sys.version.split()[0]}
     report["versions"] = {name: version(name) for name in ("openvino", "numpy", "tokenizers")}
     report["installed_mb"] = round(installed_mb(), 1)
-    report["gemm_f32_gflops"] = round(gemm_gflops(), 1)
-    print(
-        f"machine {report['machine']}, installed {report['installed_mb']} MB, f32 GEMM {report['gemm_f32_gflops']} GFLOP/s"
-    )
+    ceilings = measure_ceilings(machine()["flags"])
+    report["gemm"] = {name: asdict(ceiling) for name, ceiling in ceilings.items()}
+    print(f"machine {report['machine']}, installed {report['installed_mb']} MB", *ceilings.values(), sep="\n")
     folders = {"minilm": long_minilm_folder, "bert-base": bert_base_folder}
     for model in arguments.models.split(","):
         figures = measure(model, folders[model](), arguments.rounds)
         report[model] = figures
-        show(model, figures, float(report["gemm_f32_gflops"]))  # type: ignore[arg-type]
+        show(model, figures, ceilings)
     kind = "engines-quick" if arguments.quick else "engines"
     path = ROOT / "benchmarks" / "results" / f"{kind}-{datetime.now(UTC):%Y-%m-%d}-{arguments.models}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
