@@ -33,13 +33,14 @@ serve: setup  ## serve the API on port 8000
 
 develop: $(VENV)/.developed  ## setup, and what the checks and tests need
 
-check: develop  ## format, lint, types, layers
+check: develop  ## format, lint, types, layers, generated pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.lint
 	$(BIN)/python -m tools.migrations check
+	$(BIN)/python -m tools.settings_reference --check
 
 migrate: setup  ## bring the database's tables to what this version expects
 	$(BIN)/embergate migrate

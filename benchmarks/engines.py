@@ -1,7 +1,8 @@
 """Embergate's engine beside its peers, in one run on one machine: `make bench`.
 
 Rounds are interleaved (A B C A B C ...), so that a machine whose speed drifts drifts for all; medians are printed, as ratios
-to sentence-transformers in float32 and as a share of the machine's float32 matrix product rate, measured in the same run.
+to sentence-transformers in float32 and as a share of the rate at which the machine multiplies matrices in the engine's own
+precision, measured in the same run (`gemm.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import distributions, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from gemm import Ceiling, ceiling_of, measure_ceilings
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "bench"
@@ -141,35 +145,6 @@ class Worker:
         self.process.wait()
 
 
-def gemm_gflops(precision: str) -> float:
-    """The rate of 1024-row products of BERT-base's shape in a precision, through the same runtime, best of several.
-
-    NOTE: where the CPU has no bfloat16 or int8 products, the runtime computes these in float32 too, and the rate says so.
-    """
-    import openvino as ov
-    from openvino import opset13 as ops
-
-    x = ops.parameter([1024, 768], ov.Type.f32)
-    weight = ops.constant(np.ones((3072, 768), np.int8 if precision == "int8" else np.float32))
-    if precision == "int8":
-        weight = ops.multiply(ops.convert(weight, "f32"), ops.constant(np.full((3072, 1), 0.01, np.float32)))
-    y = ops.matmul(x, weight, False, True)
-    hint = (
-        "bf16" if precision != "f32" and "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
-    )
-    options = {"INFERENCE_PRECISION_HINT": hint}
-    if precision == "int8":
-        options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 768
-    compiled = ov.Core().compile_model(ov.Model([y], [x], "gemm"), "CPU", options)
-    request, data = compiled.create_infer_request(), np.ones((1024, 768), np.float32)
-    best = float("inf")
-    for _ in range(20):
-        started = time.perf_counter()
-        request.infer([data])
-        best = min(best, time.perf_counter() - started)
-    return 2 * 1024 * 768 * 3072 / best / 1e9
-
-
 def gflop(folder: Path, lengths: list[int]) -> float:
     """The matrix products of a BERT forward pass over texts of these lengths, attention included, without padding."""
     config = json.loads((folder / "config.json").read_text())
@@ -212,28 +187,19 @@ def measure(model: str, folder: Path, rounds: int) -> dict[str, dict[str, float]
     return figures | {engine: {"failed": why} for engine, why in failed.items()}  # type: ignore[dict-item]
 
 
-def ceiling_of(engine: str, ceilings: dict[str, float]) -> float:
-    """The product rate of the precision that an engine computes in."""
-    variant = engine.partition(":")[2]
-    return ceilings["int8" if variant == "int8" else "bf16" if variant in {"bf16", "bfloat16"} else "f32"]
-
-
-def show(model: str, figures: dict[str, dict[str, float]], ceilings: dict[str, float]) -> None:
+def show(model: str, figures: dict[str, dict[str, float]], ceilings: dict[str, Ceiling]) -> None:
     names = list(WORKLOADS[model])
-    print(
-        f"\n{model}: tokens/s (ratio to {REFERENCE}, share of the product rate of its precision); query in ms; peak memory; "
-        "first vector"
-    )
+    print(f"\n{model}: tokens/s (ratio to {REFERENCE}, share of the GEMM rate); query in ms; peak memory; first vector")
     for engine, row in figures.items():
         if "failed" in row:
             print(f"  {engine:<32} {row['failed']}")
             continue
-        cells = []
+        ceiling, cells = ceiling_of(engine, ceilings), []
         for name in names:
             ratio = row[name] / figures[REFERENCE][name]
             value = f"{16_000 / row[name]:.1f} ms" if name == "query" else f"{row[name]:.0f}"
-            share = row[f"{name} GFLOP/s"] / ceiling_of(engine, ceilings)
-            cells.append(f"{name} {value:>8} ({ratio:4.2f}x, {share:3.0%})")
+            share = row[f"{name} GFLOP/s"] / ceiling.gflops
+            cells.append(f"{name} {value:>8} ({ratio:4.2f}x, {share:3.0%} {ceiling.precision})")
         if "mixed" in row:
             cells.append(f"mixed/uniform {row['mixed'] / row['uniform']:.0%}")
         print(
@@ -242,7 +208,7 @@ def show(model: str, figures: dict[str, dict[str, float]], ceilings: dict[str, f
         )
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo").read_text()
     flags = next((line for line in info.splitlines() if line.startswith("flags")), "").split()
     names = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
@@ -276,9 +242,9 @@ def main() -> None:
     report: dict[str, object] = {"machine": machine(), "commit": commit, "python": sys.version.split()[0]}
     report["versions"] = {name: version(name) for name in ("openvino", "numpy", "tokenizers")}
     report["installed_mb"] = round(installed_mb(), 1)
-    ceilings = {precision: round(gemm_gflops(precision), 1) for precision in ("f32", "bf16", "int8")}
-    report["gemm_gflops"] = ceilings
-    print(f"machine {report['machine']}, installed {report['installed_mb']} MB, GEMM in GFLOP/s {ceilings}", flush=True)
+    ceilings = measure_ceilings(machine()["flags"])
+    report["gemm"] = {name: asdict(ceiling) for name, ceiling in ceilings.items()}
+    print(f"machine {report['machine']}, installed {report['installed_mb']} MB", *ceilings.values(), sep="\n")
     folders = {"minilm": long_minilm_folder, "bert-base": bert_base_folder}
     for model in arguments.models.split(","):
         figures = measure(model, folders[model](), arguments.rounds)

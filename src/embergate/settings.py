@@ -5,14 +5,15 @@ Only the composition root reads settings; everything below it is handed what it 
 
 from __future__ import annotations
 
-import difflib
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -20,18 +21,29 @@ from pydantic_settings import (
 )
 
 from embergate.errors import ConfigurationError
+from embergate.model_setting import ModelSetting, PrecisionName
+from embergate.settings_sources import (
+    CONFIG_VARIABLE,
+    ENV_PREFIX,
+    config_path,
+    expand_home,
+    hint_of,
+    is_service_link,
+    place_of,
+)
 
-ENV_PREFIX: Final = "EMBERGATE_"
-CONFIG_VARIABLE: Final = "EMBERGATE_CONFIG"
 MIN_KEY_CHARACTERS: Final = 16
+MAX_KEY_CHARACTERS: Final = 4096  # a longer credential is refused unread
 # Of the operator's commands, which may run where a server does.
 CLIENT_VARIABLES: Final = frozenset({"EMBERGATE_SERVER", "EMBERGATE_API_KEY"})
 ENV_VARIABLES_OF_OTHERS: Final = CLIENT_VARIABLES | {CONFIG_VARIABLE}
 
 
 def _default_data_dir() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "embergate"
+    try:
+        return expand_home(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "embergate"
+    except ValueError as error:
+        raise ConfigurationError(f"{ENV_PREFIX}DATA_DIR is not set, and its default cannot be: {error}") from error
 
 
 class Settings(BaseSettings):
@@ -55,11 +67,7 @@ class Settings(BaseSettings):
     bootstrap_api_key: SecretStr | None = Field(
         None, description="The first API key, 16 characters at least; without it one is generated and printed once."
     )
-    bootstrap_account: str = Field(
-        "default",
-        pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$",
-        description="The account that the first API key belongs to.",
-    )
+    bootstrap_account: str = Field("default", description="The account that the first API key belongs to.")
     access_token_lifetime_s: int = Field(
         900, ge=60, le=86_400, description="Seconds that a session's access token is good for; then it is refreshed."
     )
@@ -95,15 +103,16 @@ class Settings(BaseSettings):
     oidc_redirect_url: str = Field(
         "", description="Where the provider sends people back to: `https://<this server>/v1/auth/oidc/callback`."
     )
-    models: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("sentence-transformers/all-MiniLM-L6-v2",),
+    models: Annotated[tuple[ModelSetting, ...], NoDecode] = Field(
+        (ModelSetting(name="sentence-transformers/all-MiniLM-L6-v2"),),
         min_length=1,
-        description="Models to serve, separated by commas: catalogue names, Hub ids (`org/name@revision`) or folders.",
+        description="Models to serve, separated by commas: catalogue names, Hub ids (`org/name@revision`) or folders; each may "
+        "go on with `:precision`, `:pooling` or both, as in `org/name:int8`.",
     )
-    precision: str = Field(
+    precision: PrecisionName = Field(
         "auto",
-        pattern="^(f32|bf16|int8|auto)$",
-        description="What matrix products are computed in; `auto` is bf16 where the CPU has it, else f32.",
+        description="What matrix products are computed in, where a model has no precision of its own; `auto` is bf16 where the "
+        "CPU has it, else f32.",
     )
     offline: bool = Field(False, description="Never ask the Hub; serve what is on this machine.")
     self_check: bool = Field(
@@ -125,7 +134,7 @@ class Settings(BaseSettings):
     shutdown_grace_s: int = Field(
         30, ge=0, description="Seconds that requests in flight have to finish after SIGTERM before they are cut off."
     )
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
     @field_validator("models", mode="before")
     @classmethod
@@ -137,11 +146,31 @@ class Settings(BaseSettings):
     @field_validator("bootstrap_api_key")
     @classmethod
     def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < MIN_KEY_CHARACTERS:
+        if value is None:
+            return None
+        key = value.get_secret_value().strip()  # a file's last newline is no part of its key, nor can a header carry it
+        if not MIN_KEY_CHARACTERS <= len(key) <= MAX_KEY_CHARACTERS:
             raise ValueError(
-                f"must have at least {MIN_KEY_CHARACTERS} characters; leave it unset to have one generated"
+                f"must have at least {MIN_KEY_CHARACTERS} characters, and {MAX_KEY_CHARACTERS} at most; leave it unset to "
+                "have one generated"
             )
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("must be printable ASCII, which is all that an HTTP header carries unchanged")
+        return SecretStr(key)
+
+    @field_validator("bootstrap_account")
+    @classmethod
+    def _check_account(cls, value: str) -> str:
+        if not re.fullmatch("[a-z][a-z0-9-]{0,62}", value):
+            raise ValueError("must begin with a letter, and hold only a-z, 0-9 and -, 63 characters at most")
         return value
+
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _expand_data_dir(cls, value: Any) -> Any:
+        if value == "":
+            raise ValueError("must name a folder; leave it unset for the default one")
+        return expand_home(value) if isinstance(value, str | Path) else value
 
     @classmethod
     def settings_customise_sources(
@@ -153,46 +182,48 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put command-line values first, then the environment, then the file."""
-        sources = [init_settings, env_settings]
-        path = os.environ.get(CONFIG_VARIABLE)
-        if path:
-            sources.append(TomlConfigSettingsSource(settings_cls, Path(path)))
-        return tuple(sources)
+        assert isinstance(env_settings, EnvSettingsSource), "that is the source it documents. This is a bug."
+        ours = {name: value for name, value in env_settings.env_vars.items() if not is_service_link(name, value or "")}
+        env_settings.env_vars = ours
+        path = config_path()
+        file = [TomlConfigSettingsSource(settings_cls, path)] if path else []
+        return init_settings, env_settings, *file
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; `overrides` (from the command line) win, and None means not given.
 
-    Raises: ConfigurationError naming each bad setting, where it comes from and what it must be.
+    Raises: ConfigurationError naming each bad setting, where it is written and what it must be.
     """
     _check_environment()
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)
     except ValidationError as error:
-        lines = [
-            f"{_variable(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
-        ]
-        raise ConfigurationError("bad settings: " + "; ".join(lines)) from error
-    except (OSError, ValueError) as error:  # the TOML file is missing or not TOML
-        raise ConfigurationError(f"{CONFIG_VARIABLE}: {error}") from error
+        problems = [_told(problem["type"], problem["loc"], problem["msg"], given) for problem in error.errors()]
+        raise ConfigurationError("bad settings: " + "; ".join(problems)) from error
+    except (OSError, ValueError) as error:  # the TOML file cannot be read, or is not TOML
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"{CONFIG_VARIABLE}: {config_path()}: {reason}") from error
 
 
-def _variable(loc: tuple[int | str, ...]) -> str:
-    return f"{ENV_PREFIX}{str(loc[0]).upper()}" if loc else "settings"
+def _told(kind: str, loc: tuple[int | str, ...], message: str, given: dict[str, Any]) -> str:
+    if kind == "extra_forbidden":  # only the file can hold what is no setting
+        known = Settings.model_fields if len(loc) == 1 else ModelSetting.model_fields
+        return f"{place_of(loc, given)} is not a setting; {hint_of(str(loc[-1]), known)}"
+    return f"{place_of(loc, given)}: {message.removeprefix('Value error, ')}"
 
 
 def _check_environment() -> None:
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields} | ENV_VARIABLES_OF_OTHERS
-    for name in os.environ:
-        if name.startswith(ENV_PREFIX) and name not in known:
-            # Compared without the prefix: it is so long that with it every two names are alike.
+    for name, value in os.environ.items():
+        if name.startswith(ENV_PREFIX) and name not in known and not is_service_link(name, value):
             ends = [other.removeprefix(ENV_PREFIX) for other in known]
-            near = difflib.get_close_matches(name.removeprefix(ENV_PREFIX), ends, n=1)
-            hint = (
-                f"did you mean {ENV_PREFIX}{near[0]}?" if near else "see `embergate serve --help` for those there are"
-            )
+            hint = hint_of(name.removeprefix(ENV_PREFIX), ends, prefix=ENV_PREFIX)
             raise ConfigurationError(f"{name} is not a setting; {hint}")
-    path = os.environ.get(CONFIG_VARIABLE)
-    if path and not Path(path).is_file():
+    try:
+        path = config_path()
+    except ValueError as error:
+        raise ConfigurationError(f"{CONFIG_VARIABLE}: {error}") from error
+    if path and not path.is_file():
         raise ConfigurationError(f"{CONFIG_VARIABLE}: there is no file {path}")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.server import DEADLINE_S, MODEL
+from tests.random_models import cases_of, write_model
 
 NUM_ROWS = 1000
 
@@ -59,6 +60,22 @@ def test_vectors_are_in_the_inputs_order(tmp_path: Path, source: Path) -> None:
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert [row["id"] for row in rows] == [f"d{number}" for number in range(NUM_ROWS)]
     assert np.linalg.norm(rows[0]["embedding"]) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_pooling_of_a_bare_folder_is_named_on_the_command_line(tmp_path: Path) -> None:
+    write_model(cases_of("bert")[0], tmp_path / "bare", 0)
+    (tmp_path / "bare" / "modules.json").unlink()
+    source, output = tmp_path / "in.txt", tmp_path / "out.npy"
+    source.write_text("the fox\n")
+    refused = run(output, source, "--model", str(tmp_path / "bare"))
+    assert refused.returncode == 1
+    assert "--pooling mean" in refused.stderr
+    vectors = []
+    for pooling in ("mean", "cls"):
+        done = run(output, source, "--restart", "--model", str(tmp_path / "bare"), "--pooling", pooling)
+        assert done.returncode == 0, done.stderr
+        vectors.append(np.load(output))
+    assert not np.allclose(*vectors)
 
 
 def test_changed_input_is_not_mixed_with_what_was_done(tmp_path: Path) -> None:

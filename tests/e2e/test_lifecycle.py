@@ -169,7 +169,7 @@ def test_bad_setting_stops_the_start_with_one_line(tmp_path: Path, settings: dic
 def test_unknown_key_of_the_settings_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "embergate.toml"
     file.write_text("prot = 1\n")
-    assert "EMBERGATE_PROT" in start_in_vain(tmp_path, {"EMBERGATE_CONFIG": str(file)})
+    assert f"{file}: prot is not a setting" in start_in_vain(tmp_path, {"EMBERGATE_CONFIG": str(file)})
 
 
 def test_damaged_secret_is_named_with_what_it_must_be(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import RouteContext, iter_route_contexts
 
-from embergate.app.engine import check_models, serving_lifespan
+from embergate.app.engine import check_models, load_model, serving_lifespan
 from embergate.clock import now
 from embergate.engine.backends.fake import FakeBackend
 from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import find_model
+from embergate.engine.loading.spec import PoolingMode, Precision
 from embergate.engine.memory import MemoryUse
 from embergate.engine.registry import Registry, ServedModel
 from embergate.engine.tokenization import TextTokenizer
@@ -30,6 +31,7 @@ from embergate.inference.deps import InferenceLimits
 from embergate.settings import Settings
 from embergate.web.caller import public, require_caller
 from tests.parts import Parts, app_of, parts_over
+from tests.random_models import cases_of, write_model
 
 KEY = "eg_key-of-the-integration-tests"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -250,6 +252,20 @@ def test_two_folders_called_alike_are_found_before_any_is_loaded(tmp_path: Path)
         Path(folder).mkdir(parents=True)
     with pytest.raises(ConfigurationError, match=r"accounts/default/models/model; .*rename one"):
         check_models(Settings(models=tuple(folders)))
+
+
+def test_model_is_loaded_in_its_own_precision_and_pooling(tmp_path: Path) -> None:
+    write_model(cases_of("bert")[0], tmp_path / "bare", 0)
+    (tmp_path / "bare" / "modules.json").unlink()
+    settings = Settings(models=(f"{tmp_path}/bare:bf16:cls", MODEL), precision="f32")
+    own, default = (load_model(asked, settings) for asked in settings.models)
+    assert own.model.backend.precision is Precision.BF16
+    assert own.model.spec.pooling.modes == (PoolingMode.CLS,)
+    assert own.self_check is not None
+    assert own.self_check.min_cosine is not None  # the f32 that it is compared with has the same pooling
+    assert default.model.backend.precision is Precision.F32
+    for served in (own, default):
+        served.model.close()
 
 
 def test_models_that_differ_may_be_served_together() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from embergate.app.asgi import openapi_document
 from embergate.clock import now
+from embergate.engine.loading.catalog import ModelKind
 from embergate.engine.registry import ServedModel
 from embergate.engine.self_check import SelfCheck
 from embergate.inference.deps import InferenceLimits
@@ -64,6 +65,25 @@ async def test_prompt_of_the_input_type_is_put_before_the_text(client: httpx2.As
     assert typed.json()["usage"] == written.json()["usage"]
     plain = await embed(client, input_type="document")  # which this model has no prompt for
     assert plain.json()["data"] == (await embed(client)).json()["data"]
+
+
+@pytest.mark.parametrize("name", ["document", "passage", "corpus"])
+async def test_prompt_of_documents_has_one_of_three_names(
+    client: httpx2.AsyncClient, deps: Parts, tmp_path: Path, name: str
+) -> None:
+    model = fake_model(tmp_path / "other", prompts={"query": "query: ", name: "passage: "})
+    deps.registry.add(ServedModel("default", "other", model, now()))
+    typed = await embed(client, model="other", input_type="document")
+    written = await embed(client, model="other", input="passage: the fox")
+    assert typed.json()["data"] == written.json()["data"]
+    assert typed.json()["data"] != (await embed(client, model="other")).json()["data"]
+
+
+async def test_reranker_is_listed_as_one(client: httpx2.AsyncClient, deps: Parts, tmp_path: Path) -> None:
+    assert (await client.get(f"/v1/models/{ID}")).json()["kind"] == "EMBEDDING_MODEL"
+    model = fake_model(tmp_path / "other", kind=ModelKind.RERANKER)
+    deps.registry.add(ServedModel("default", "other", model, now()))
+    assert (await client.get("/v1/models/other")).json()["kind"] == "RERANKER"
 
 
 async def test_cut_vectors_can_be_normalised(client: httpx2.AsyncClient) -> None:

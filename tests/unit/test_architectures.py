@@ -187,6 +187,15 @@ def test_pooling_that_no_file_states_is_never_guessed(tmp_path: Path) -> None:
     assert read_folder(tmp_path, pooling=PoolingMode.CLS).spec.pooling.modes == (PoolingMode.CLS,)
 
 
+def test_pooling_that_is_not_the_files_is_refused(tmp_path: Path) -> None:
+    write_model(cases_of("bert")[0], tmp_path, 0)
+    stated = read_folder(tmp_path).spec.pooling
+    assert stated.modes == (PoolingMode.MEAN,)
+    assert read_folder(tmp_path, pooling=PoolingMode.MEAN).spec.pooling == stated
+    with pytest.raises(ModelError, match="is pooled by mean, as its files say, not by cls"):
+        read_folder(tmp_path, pooling=PoolingMode.CLS)
+
+
 def test_module_outside_the_folder_is_refused(tmp_path: Path) -> None:
     write_model(cases_of("bert")[0], tmp_path, 0)
     modules = json.loads((tmp_path / "modules.json").read_text())

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from embergate.engine.loading.catalog import load_catalog
+from embergate.engine.loading.catalog import CatalogEntry, ModelKind, load_catalog
+from embergate.engine.loading.loader import SourceOptions, find_model
 from embergate.engine.loading.sources import identify, locate
 from embergate.errors import ModelError
+from tests.random_models import cases_of, write_model
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NO_MODELS = {
     "a home that is not there": ("~nobody-here/x", "'~nobody-here/x' begins with the home of a user"),
     "nothing": ("", "neither a folder"),
@@ -39,6 +42,17 @@ def test_path_of_a_folder_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest
     assert identify("org/other").folder is None
 
 
+@pytest.mark.parametrize("name", [MINILM, f"{MINILM}@1110a24", "fireworks/all-minilm-l6-v2"])
+def test_folder_does_not_shadow_a_name_of_the_catalogue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert identify(name).folder is None
+    assert identify(name).name == MINILM
+    assert identify(f"./{name}").folder == tmp_path / name
+
+
 def test_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my-model").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -53,39 +67,77 @@ def test_folder_is_called_as_it_is_whatever_leads_to_it(tmp_path: Path, monkeypa
         assert identify(reference).name == "real"
 
 
+@pytest.fixture
+def minilm() -> CatalogEntry:
+    entry = load_catalog().find(MINILM)
+    assert entry is not None
+    return entry
+
+
 @pytest.mark.parametrize("form", [MINILM, *(load_catalog().find(MINILM).aliases)])  # type: ignore[union-attr]
 def test_every_catalogue_name_means_the_same_model(form: str) -> None:
     assert identify(form).name == MINILM
     assert identify(f"{form}@1110a24").asked_revision == "1110a24"
 
 
-def test_model_that_is_not_in_the_cache_names_the_mend_when_offline(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="models pull"):
-        locate("BAAI/bge-m3", cache_dir=tmp_path, offline=True)
-
-
-@pytest.mark.parametrize("revision", ["a b", "\0", "../../x", "x" * 5000], ids=["space", "null", "path", "long"])
-def test_revision_that_can_be_none_is_a_clear_error(tmp_path: Path, revision: str) -> None:
-    with pytest.raises(ModelError, match="BAAI/bge-m3"):
-        locate(f"BAAI/bge-m3@{revision}", cache_dir=tmp_path, offline=True)
-
-
 @pytest.fixture
-def snapshot(tmp_path: Path) -> Path:
-    """MiniLM's folder in a Hub cache, at the catalogue's revision, still empty."""
-    entry = load_catalog().find(MINILM)
-    assert entry is not None
-    folder = tmp_path / f"models--{entry.id.replace('/', '--')}" / "snapshots" / str(entry.revision)
-    folder.mkdir(parents=True)
-    return folder
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Hub's cache; its library reads HF_HUB_CACHE when it is imported, which is before."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", tmp_path)
+    return tmp_path
 
 
-def test_weights_that_are_not_the_catalogues_are_refused_by_digest(snapshot: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("hub_cache")
+def test_model_that_is_not_in_the_cache_names_the_mend_when_offline() -> None:
+    with pytest.raises(ModelError, match="models pull"):
+        locate("BAAI/bge-m3", offline=True)
+
+
+@pytest.mark.usefixtures("hub_cache")
+@pytest.mark.parametrize("revision", ["a b", "\0", "../../x", "x" * 5000], ids=["space", "null", "path", "long"])
+def test_revision_that_can_be_none_is_a_clear_error(revision: str) -> None:
+    with pytest.raises(ModelError, match="BAAI/bge-m3"):
+        locate(f"BAAI/bge-m3@{revision}", offline=True)
+
+
+def write_snapshot(cache: Path, hub_id: str, commit: str, ref: str) -> Path:
+    """Put an empty snapshot into a Hub cache, as the Hub's library does; `ref` is a branch that ends at the commit."""
+    repository = cache / f"models--{hub_id.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / ref).write_text(commit)
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    return snapshot
+
+
+@pytest.mark.parametrize("reference", ["org/name", "org/name@main", f"org/name@{COMMIT}"])
+def test_revision_of_a_hub_model_is_its_commit(hub_cache: Path, reference: str) -> None:
+    snapshot = write_snapshot(hub_cache, "org/name", COMMIT, "main")
+    source = locate(reference, offline=True)
+    assert (source.folder, source.revision) == (snapshot, COMMIT)
+
+
+def test_kind_of_a_model_is_the_catalogues(hub_cache: Path) -> None:
+    for reference in ("BAAI/bge-reranker-base", "org/name"):
+        folder = write_snapshot(hub_cache, reference, COMMIT, "main")
+        write_model(cases_of("bert")[0], folder, 0)
+        kind = find_model(f"{reference}@main", SourceOptions(offline=True)).spec.kind
+        assert kind is (ModelKind.RERANKER if "reranker" in reference else ModelKind.EMBEDDING_MODEL)
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_catalogues_revision_spelled_out_is_the_wheel_too(minilm: CatalogEntry) -> None:
+    assert locate(f"{MINILM}@{minilm.revision}", offline=True) == locate(MINILM, offline=True)
+
+
+def test_weights_that_are_not_the_catalogues_are_refused_by_digest(hub_cache: Path, minilm: CatalogEntry) -> None:
+    snapshot = write_snapshot(hub_cache, MINILM, str(minilm.revision), "main")
     (snapshot / "model.safetensors").write_bytes(b"something else")
     with pytest.raises(ModelError, match=r"model\.safetensors has sha256 .*the catalogue expects"):
-        locate(f"{MINILM}@{snapshot.name}", cache_dir=tmp_path, offline=True)
+        locate(f"{MINILM}@main", offline=True)
 
 
-def test_weights_that_are_missing_are_named(snapshot: Path, tmp_path: Path) -> None:
+def test_weights_that_are_missing_are_named(hub_cache: Path, minilm: CatalogEntry) -> None:
+    write_snapshot(hub_cache, MINILM, str(minilm.revision), "main")
     with pytest.raises(ModelError, match=r"has no model\.safetensors"):
-        locate(f"{MINILM}@{snapshot.name}", cache_dir=tmp_path, offline=True)
+        locate(f"{MINILM}@main", offline=True)

@@ -17,7 +17,7 @@ from embergate.engine.engine import Engine
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.sources import identify
-from embergate.engine.loading.spec import Precision
+from embergate.engine.loading.spec import PoolingMode, Precision
 from embergate.engine.memory import MemoryMeter
 from embergate.engine.registry import Registry, ServedModel, resource_of
 from embergate.engine.scheduler import SchedulerLimits
@@ -26,6 +26,7 @@ from embergate.errors import ConfigurationError, EmbergateError, ModelError
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.upkeep import keep_up, settle
 from embergate.inference.deps import Deps, InferenceLimits
+from embergate.model_setting import ModelSetting
 from embergate.settings import Settings
 from embergate.web.caller import Authenticator
 from embergate.web.policy import ModelPolicies
@@ -53,25 +54,26 @@ def check_models(settings: Settings) -> None:
 
     Raises: ModelError for a reference that can be no model; ConfigurationError for two that would be served as one.
     """
-    references: dict[tuple[str, str], str] = {}
-    for reference in settings.models:
-        account, slug = resource_of(identify(reference).name, settings.bootstrap_account)
-        if (account, slug) in references:
+    seen: dict[tuple[str, str], ModelSetting] = {}
+    for asked in settings.models:
+        account, slug = resource_of(identify(asked.name).name, settings.bootstrap_account)
+        if (account, slug) in seen:
             raise ConfigurationError(
-                f"EMBERGATE_MODELS: {references[account, slug]!r} and {reference!r} would both be served as "
+                f"EMBERGATE_MODELS: {str(seen[account, slug])!r} and {str(asked)!r} would both be served as "
                 f"accounts/{account}/models/{slug}; name a model once, and rename one of two folders that are called alike"
             )
-        references[account, slug] = reference
+        seen[account, slug] = asked
 
 
-def load_model(reference: str, settings: Settings) -> ServedModel:
+def load_model(asked: ModelSetting, settings: Settings) -> ServedModel:
     """Load one model and let it prove itself. Blocks; raises: ModelError."""
     compute = ComputeOptions(settings.num_threads, settings.num_streams)
-    source = SourceOptions(offline=settings.offline)
+    source = SourceOptions(offline=settings.offline, pooling=PoolingMode(asked.pooling) if asked.pooling else None)
+    precision = Precision(asked.precision or settings.precision)
     meter = MemoryMeter()
-    model = LoadedModel.open(reference, precision=Precision(settings.precision), compute=compute, source=source)
+    model = LoadedModel.open(asked.name, precision=precision, compute=compute, source=source)
     if settings.self_check:
-        check = check_model(model, reference, compute=compute, source=source)
+        check = check_model(model, asked.name, compute=compute, source=source)
     else:
         model.encode(["warm"])  # ready means that a forward pass has run
         check = None
@@ -104,8 +106,8 @@ def serving_lifespan(
 
 async def _load_all(deps: Deps, settings: Settings, on_failure: Callable[[EmbergateError], None]) -> None:
     try:
-        for reference in settings.models:
-            served = await asyncio.to_thread(load_model, reference, settings)
+        for asked in settings.models:
+            served = await asyncio.to_thread(load_model, asked, settings)
             deps.registry.add(served)
             check = served.self_check
             log.info(
@@ -120,7 +122,7 @@ async def _load_all(deps: Deps, settings: Settings, on_failure: Callable[[Emberg
     except EmbergateError as error:
         on_failure(error)
     except Exception as error:
-        log.exception("model_load_failed", model=reference)
-        on_failure(ModelError(f"{reference} cannot be loaded: {type(error).__name__}: {error}"))
+        log.exception("model_load_failed", model=asked.name)
+        on_failure(ModelError(f"{asked.name} cannot be loaded: {type(error).__name__}: {error}"))
     else:
         deps.is_ready = True

@@ -36,7 +36,10 @@ app.command()(database.backup)
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on [EMBERGATE_HOST].")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on [EMBERGATE_PORT].")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Model to serve; may be repeated [EMBERGATE_MODELS].")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL[:PRECISION][:POOLING]", help="Model to serve; may be repeated [EMBERGATE_MODELS]."),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="f32, bf16, int8 or auto [EMBERGATE_PRECISION].")] = None,
 ) -> None:
     """Serve the API. Every other setting is an EMBERGATE_* variable or a line in the file that EMBERGATE_CONFIG names."""

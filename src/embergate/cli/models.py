@@ -59,7 +59,7 @@ def pull(model: Reference) -> None:
 @app.command()
 def inspect(model: Reference, offline: Offline = False, pooling: Pooling = None, as_json: AsJson = False) -> None:
     """Print what a model's files say, without loading its weights."""
-    facts = _facts(_find(model, _source_options(offline, pooling)))
+    facts = _facts(_find(model, source_options(offline=offline, pooling=pooling)))
     if as_json:
         _print_json(facts)
     else:
@@ -80,7 +80,7 @@ def check(
     from embergate.engine.memory import MemoryMeter
     from embergate.engine.self_check import check_model
 
-    source, compute = _source_options(offline, pooling), ComputeOptions()
+    source, compute = source_options(offline=offline, pooling=pooling), ComputeOptions()
     meter = MemoryMeter()
     loaded = LoadedModel.open(model, precision=parse_precision(precision), compute=compute, source=source)
     result = check_model(loaded, model, compute=compute, source=source)
@@ -112,7 +112,8 @@ def parse_precision(text: str) -> Any:
         raise InvalidRequestError(f"--precision is {text!r}, expected one of {', '.join(Precision)}") from None
 
 
-def _source_options(offline: bool, pooling: str | None) -> SourceOptions:
+def source_options(*, offline: bool, pooling: str | None) -> SourceOptions:
+    """Return the options of finding a model. Raises: InvalidRequestError naming the poolings there are."""
     from embergate.engine.loading.loader import SourceOptions
     from embergate.engine.loading.spec import PoolingMode
     from embergate.errors import InvalidRequestError

@@ -69,8 +69,7 @@ async def _answer(request: Request, caller: Caller, deps: Deps) -> Response:
 
 def _options_of(body: EmbeddingRequest, served: ServedModel, *, tenant: str) -> EmbedOptions:
     served.model.check_dimensions(body.dimensions)
-    prompt = served.model.spec.prompts.get(body.input_type, "") if body.input_type else ""
-    return EmbedOptions(body.dimensions, body.normalize, prompt, tenant)
+    return EmbedOptions(body.dimensions, body.normalize, served.model.spec.prompt_for(body.input_type), tenant)
 
 
 def _check_fingerprint(expected: str | None, actual: str) -> None:

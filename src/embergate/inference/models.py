@@ -38,7 +38,7 @@ def describe(served: ServedModel) -> dict[str, Any]:
         "object": "model",
         "created": int(served.loaded_at.timestamp()),
         "owned_by": served.account,
-        "kind": "EMBEDDING_MODEL",
+        "kind": spec.kind.value,
         "supports_chat": False,
         "supports_image_input": False,
         "supports_tools": False,

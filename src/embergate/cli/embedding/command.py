@@ -96,12 +96,14 @@ def _run(plan: InputPlan, options: EmbedOptions, partial: PartialOutput) -> None
     from embergate.cli.embedding.progress import ProgressBar
     from embergate.cli.embedding.writers import OutputFormat, open_writer
     from embergate.engine.loaded_model import LoadedModel
+    from embergate.engine.loading.loader import SourceOptions
 
     with ProgressBar(Console(stderr=True)) as bar:
         surveyed = None if plan.source.is_stream else survey(plan, bar.checked)
         total = surveyed.num_rows if surveyed else None
         bar.loading()
-        with contextlib.closing(LoadedModel.open(options.model, precision=options.precision)) as model:
+        found_by = SourceOptions(pooling=options.pooling)
+        with contextlib.closing(LoadedModel.open(options.model, precision=options.precision, source=found_by)) as model:
             output_format = OutputFormat.from_path(options.output)
             settings = _settings(model, options)
             run = EmbedRun(plan, settings, output_format, options.batch_rows)

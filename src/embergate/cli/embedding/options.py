@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
 import typer
 
-from embergate.engine.loading.spec import Precision
+from embergate.engine.loading.spec import PoolingMode, Precision
 
 DEFAULT_BATCH_ROWS: Final = 2048
 MAX_BATCH_ROWS: Final = 65_536
@@ -42,6 +42,10 @@ class EmbedOptions:
         Precision,
         typer.Option(help="What matrix products are computed in; auto is bf16 where the CPU has it, else f32."),
     ] = Precision.AUTO
+    pooling: Annotated[
+        PoolingMode | None,
+        typer.Option(help="How token states become one vector, for a model whose files do not say it."),
+    ] = None
     text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text"
     id_field: Annotated[
         str | None,

@@ -57,7 +57,7 @@ def read_folder(
 ) -> FolderModel:
     """Read a model folder.
 
-    `pooling` and `max_tokens` speak for models whose files do not say them; a pooling that the files state wins.
+    `pooling` and `max_tokens` speak for models whose files do not say them.
     Raises: ModelError naming the file and key that is missing or wrong.
     """
     modules = read_modules(folder)
@@ -105,15 +105,21 @@ def _read_network(model_type: str, config: ConfigReader, modules: Modules) -> Ne
 
 
 def _pooling_of(folder: Path, modules: Modules, config: ConfigReader, asked: PoolingMode | None) -> PoolingSpec:
-    if modules.pooling is not None:
-        return modules.pooling
-    if config.values.get("model_type") == MODEL2VEC:
-        return PoolingSpec((PoolingMode.MEAN,), normalize=config.boolean("normalize", default=False))
+    stated = modules.pooling
+    if stated is None and config.values.get("model_type") == MODEL2VEC:
+        stated = PoolingSpec((PoolingMode.MEAN,), normalize=config.boolean("normalize", default=False))
+    if stated is not None:
+        if asked is not None and stated.modes != (asked,):
+            raise ModelError(
+                f"{folder.name} is pooled by {'+'.join(stated.modes)}, as its files say, not by {asked}; leave the pooling out"
+            )
+        return stated
     if asked is not None:
         return PoolingSpec((asked,))
     raise ModelError(
         f"{folder.name} does not say how token states become one vector: it has no modules.json with a Pooling module. "
-        "Add them, or name the pooling (--pooling mean, cls or lasttoken) as the model's card does; it is never guessed"
+        "Add them, or name the pooling as the model's card does (mean, cls, lasttoken): `--pooling mean`, or `MODEL:mean` "
+        "among the models to serve; it is never guessed"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from embergate.engine.loading.folder import FolderModel, read_folder
 from embergate.engine.loading.sources import locate
@@ -14,7 +13,6 @@ from embergate.engine.loading.spec import ModelSpec, PoolingMode
 class SourceOptions:
     """How to find and read a model; `pooling` speaks only for files that do not say it."""
 
-    cache_dir: Path | None = None
     offline: bool = False
     pooling: PoolingMode | None = None
 
@@ -37,7 +35,7 @@ def find_model(reference: str, options: SourceOptions | None = None) -> FoundMod
     Raises: ModelError naming what is missing or wrong, and the mend.
     """
     options = options or SourceOptions()
-    source = locate(reference, cache_dir=options.cache_dir, offline=options.offline)
+    source = locate(reference, offline=options.offline)
     entry = source.entry
     found = read_folder(
         source.folder,
@@ -49,6 +47,7 @@ def find_model(reference: str, options: SourceOptions | None = None) -> FoundMod
     if entry is not None:
         spec = replace(
             spec,
+            kind=entry.kind,
             normalize_default=entry.normalize_default,
             resizable=entry.resizable,
             matryoshka_dimensions=entry.matryoshka_dimensions or spec.matryoshka_dimensions,

@@ -39,8 +39,10 @@ class Identity:
     entry: CatalogEntry | None = None
 
 
-def locate(reference: str, *, cache_dir: Path | None = None, offline: bool = False) -> ModelSource:
+def locate(reference: str, *, offline: bool = False) -> ModelSource:
     """Find a model's files by folder, catalogue name or Hub id (`org/name`, optionally `@revision`); fetch them if need be.
+
+    The revision of what comes from the Hub is its commit, also where a branch was asked for.
 
     Raises: ModelError if there is no such model, the Hub cannot be reached, or a file's sha256 is not the catalogue's.
     """
@@ -48,9 +50,11 @@ def locate(reference: str, *, cache_dir: Path | None = None, offline: bool = Fal
     if found.folder is not None:
         return ModelSource(found.name, found.folder)
     entry = found.entry
-    wheel_folder = _wheel_folder(entry) if entry and not found.asked_revision else None
     revision = found.asked_revision or (entry.revision if entry else None)
-    folder = wheel_folder or _fetch(found.name, revision, cache_dir=cache_dir, offline=offline)
+    folder = _wheel_folder(entry) if entry and revision == entry.revision else None
+    if folder is None:
+        folder = _fetch(found.name, revision, offline=offline)
+        revision = folder.name
     if entry and revision == entry.revision:
         _verify(folder, entry)
     return ModelSource(found.name, folder, revision, entry)
@@ -59,13 +63,14 @@ def locate(reference: str, *, cache_dir: Path | None = None, offline: bool = Fal
 def identify(reference: str) -> Identity:
     """Tell which model a reference means, without fetching or reading it.
 
+    A name of the catalogue is that model, whatever folder of the same name is there: its digests are checked.
     Raises: ModelError if it can be none.
     """
-    folder = _find_folder(reference)
-    if folder is not None:
-        return Identity(folder.resolve().name, folder=folder)
     name, _, revision = reference.partition("@")
     entry = load_catalog().find(name)
+    folder = _find_folder(reference) if entry is None else None
+    if folder is not None:
+        return Identity(folder.resolve().name, folder=folder)
     if entry is None and not _is_hub_id(name):
         raise ModelError(
             f"{reference[:MAX_SHOWN_CHARACTERS]!r} is neither a folder, nor a model of the catalogue (`embergate models "
@@ -91,7 +96,7 @@ def _find_folder(reference: str) -> Path | None:
 
 def _is_hub_id(name: str) -> bool:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # its __all__ is made at run time
 
     try:
         validate_repo_id(name)
@@ -111,8 +116,11 @@ def _wheel_folder(entry: CatalogEntry) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _fetch(hub_id: str, revision: str | None, *, cache_dir: Path | None, offline: bool) -> Path:
-    """Return the Hub's snapshot of a model, from the cache where it is there; progress goes to stderr."""
+def _fetch(hub_id: str, revision: str | None, *, offline: bool) -> Path:
+    """Return the Hub's snapshot of a model, from the cache where it is there; progress goes to stderr.
+
+    The folder is named like the commit.
+    """
     import huggingface_hub
     from huggingface_hub import constants, errors
 
@@ -120,7 +128,6 @@ def _fetch(hub_id: str, revision: str | None, *, cache_dir: Path | None, offline
         path = huggingface_hub.snapshot_download(
             hub_id,
             revision=revision,
-            cache_dir=cache_dir,
             local_files_only=offline or constants.HF_HUB_OFFLINE,
             allow_patterns=list(FILE_PATTERNS),
             ignore_patterns=list(IGNORED_PATTERNS),

@@ -6,7 +6,16 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from embergate.engine.loading.catalog import ModelKind
+
+# Under which names the prompt of each side of a search is published.
+# Source: https://github.com/huggingface/sentence-transformers (v6.2), encode_query and encode_document
+PROMPT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "query": ("query",),
+    "document": ("document", "passage", "corpus"),
+}
 
 
 class Precision(enum.StrEnum):
@@ -66,6 +75,7 @@ class ModelSpec:
     max_tokens: int
     dimensions: int
     pooling: PoolingSpec
+    kind: ModelKind = ModelKind.EMBEDDING_MODEL
     normalize_default: bool = False
     revision: str | None = None
     resizable: bool = False
@@ -75,3 +85,8 @@ class ModelSpec:
     add_special_tokens: bool = True
     drop_unknown: bool = False
     lowercase: bool = False
+
+    def prompt_for(self, input_type: str | None) -> str:
+        """Return the prompt for `query` or `document` texts, nothing where the model has none or no type is given."""
+        names = PROMPT_NAMES.get(input_type or "", ())
+        return next((self.prompts[name] for name in names if name in self.prompts), "")
