@@ -33,7 +33,7 @@ class SumNetwork:
 
 
 def rows_of(*texts: Sequence[int]) -> list[TokenizedText]:
-    return [TokenizedText(np.array(ids, np.int32), 0, len(ids)) for ids in texts]
+    return [TokenizedText(np.array(ids, np.int32), 0) for ids in texts]
 
 
 def submit(runner: Runner, network: SumNetwork, *texts: Sequence[int]) -> tuple[Ticket, threading.Semaphore]:

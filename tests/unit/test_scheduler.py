@@ -39,7 +39,7 @@ def drain(scheduler: Scheduler) -> list[Batch]:
 def queue(*jobs: Job, limits: SchedulerLimits = LIMITS) -> Scheduler:
     scheduler = Scheduler(limits)
     for job in jobs:
-        scheduler.submit(job, now=0.0)
+        scheduler.submit(job)
     return scheduler
 
 
@@ -56,7 +56,7 @@ def test_every_text_runs_once_within_the_budget(
     scheduler = queue(*jobs[::2])
     batches = [batch for _ in range(num_batches_first) if (batch := scheduler.next_batch())]
     for late in jobs[1::2]:
-        scheduler.submit(late, now=1.0)
+        scheduler.submit(late)
     batches += drain(scheduler)
     ran = [(slot.job, slot.index) for batch in batches for slot in batch.slots]
     assert sorted(map(hash, ran)) == sorted(hash((one, index)) for one in jobs for index in range(len(one.lengths)))
@@ -79,7 +79,7 @@ def test_interactive_overtakes_bulk_and_bulk_still_gets_its_turn() -> None:
 def test_one_text_waits_for_one_batch_of_a_tenant_with_a_thousand() -> None:
     scheduler = queue(job("crowd", *[500] * 90))
     scheduler.next_batch()
-    scheduler.submit(job("single", 20), now=1.0)
+    scheduler.submit(job("single", 20))
     next_two = [scheduler.next_batch(), scheduler.next_batch()]
     assert "single" in {slot.job.tenant for batch in next_two if batch for slot in batch.slots}
 
@@ -104,10 +104,23 @@ def test_a_tenants_short_request_is_not_held_up_by_its_long_one() -> None:
 def test_full_queue_refuses_and_says_how_long() -> None:
     scheduler = queue(job("t", *[500] * 199))
     with pytest.raises(OverloadedError) as caught:
-        scheduler.submit(job("t", 500, 500), now=0.0)
+        scheduler.submit(job("t", 500, 500))
     assert 1 <= caught.value.retry_after_s <= 60
     scheduler.note_speed(1000, 1.0)
     assert scheduler.drain_s() == 60.0
+
+
+def test_room_held_for_work_to_come_counts_as_queued() -> None:
+    scheduler = queue(job("t", 500))
+    scheduler.reserve(99_000)
+    with pytest.raises(OverloadedError):
+        scheduler.submit(job("t", 501))
+    with pytest.raises(OverloadedError):
+        scheduler.reserve(501)
+    scheduler.note_speed(9_950, 1.0)
+    assert scheduler.drain_s() == pytest.approx(10.0)
+    scheduler.release(99_000)
+    scheduler.submit(job("t", *[500] * 199))
 
 
 def test_an_empty_queue_takes_a_job_of_any_size() -> None:

@@ -16,6 +16,7 @@ from embergate.errors import (
     MethodNotAllowedError,
     NotFoundError,
     OverloadedError,
+    PayloadTooLargeError,
     RequestTimeoutError,
     UnauthorizedError,
 )
@@ -45,7 +46,7 @@ def error_response(error: EmbergateError, request_id: str | None) -> JSONRespons
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = "Bearer"
-    if isinstance(error, RequestTimeoutError):
+    if isinstance(error, RequestTimeoutError | UnauthorizedError | PayloadTooLargeError):
         headers["connection"] = "close"  # the body may still be on its way
     return JSONResponse(body, error.http_status, headers)
 
