@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     )
     max_batch_tokens: int = Field(2048, ge=64, description="Rows x longest row of one forward pass, at most.")
     max_queued_tokens: int = Field(4_000_000, ge=1, description="Tokens that may wait; beyond it requests get a 503.")
-    max_request_bytes: int = Field(32 << 20, ge=1024, description="Largest request body, in bytes; beyond it a 413.")
+    max_request_bytes: int = Field(16 << 20, ge=1024, description="Largest request body, in bytes; beyond it a 413.")
     max_inputs: int = Field(2048, ge=1, description="Most texts in one request.")
     tokenizer_threads: int = Field(2, ge=1, le=64, description="Threads that tokenise, beside the event loop.")
     request_timeout_s: float = Field(600.0, gt=0, description="Longest time for one request, in seconds; then a 408.")

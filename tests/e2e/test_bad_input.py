@@ -29,13 +29,13 @@ BAD_INPUTS = {
     "nested too deep": ('"input": [[[1]]]', "input[0][0] is a list"),
     "id below the vocabulary": ('"input": [-1]', "token id -1"),
     "id above the vocabulary": ('"input": [[5, 30522]]', "30521"),
-    "id beyond 64 bits": ('"input": [1180591620717411303424]', ""),
+    "id beyond 64 bits": ('"input": [1180591620717411303424]', "input[0] is a number"),
     "2049 inputs": ('"input": [' + ",".join(['"a"'] * 2049) + "]", "at most 2048"),
     "100,000 characters": ('"input": "' + "word " * 20_000 + '"', "limit is 256"),
     "too many ids": ('"input": [' + ",".join(["7592"] * 300) + "]", "302 tokens"),
     "an id that is a truth value": ('"input": [1, true]', "input[1] is a boolean"),
     "null in a list": ('"input": ["a", null]', "input[1] is null"),
-    "lone surrogate": ('"input": "a \\ud800 b"', ""),
+    "lone surrogate": ('"input": "a \\ud800 b"', "no low surrogate"),
 }
 
 
@@ -56,6 +56,40 @@ def test_bad_input_is_refused_by_name(http: httpx2.Client, field: str, said: str
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["code"] == "INVALID_REQUEST"
     assert said in answer.json()["error"]["message"]
+
+
+# Which input, and which of its ids, the error's `param` names: as the request wrote them.
+BAD_PLACES: dict[str, object] = {
+    "input": "",
+    "input[1]": ["a", ""],
+    "input[2]": [7592, 7592, -1],
+    "input[1][2]": [[7592], [7592, 7592, 30522]],
+    "input[0]": ["word " * 300],
+    "input[1][1]": [[1], [1, "a"]],
+}
+
+
+@pytest.mark.parametrize(("param", "value"), BAD_PLACES.items(), ids=BAD_PLACES.keys())
+def test_bad_place_is_named_as_the_request_wrote_it(http: httpx2.Client, param: str, value: object) -> None:
+    answer = http.post("/v1/embeddings", json={"model": MODEL, "input": value})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == param
+    assert answer.json()["error"]["message"].startswith(f"{param} is ")
+
+
+@pytest.mark.parametrize("value", ["word " * 300, [7592] * 300])
+def test_the_only_input_is_not_named_as_one_of_a_list(http: httpx2.Client, value: object) -> None:
+    answer = http.post("/v1/embeddings", json={"model": MODEL, "input": value})
+    assert answer.json()["error"]["param"] == "input"
+    assert answer.json()["error"]["message"].startswith("input is 302 tokens long")
+
+
+def test_long_name_of_an_unknown_field_is_cut(http: httpx2.Client) -> None:
+    # Named before any value is looked at.
+    answer = http.post("/v1/embeddings", json={"model": MODEL, "input": 5, "z" * 1_000_000: 1})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "z" * 200
+    assert len(answer.content) < 1000
 
 
 BAD_BODIES = {
@@ -96,7 +130,7 @@ def test_2048_inputs_are_accepted(http: httpx2.Client) -> None:
 def test_ten_megabytes_are_read_and_judged(http: httpx2.Client) -> None:
     answer = http.post("/v1/embeddings", json={"model": MODEL, "input": "word " * 2_000_000})
     assert answer.status_code == 400
-    assert "input[0] is more than" in answer.json()["error"]["message"]
+    assert "input is 10000000 characters long" in answer.json()["error"]["message"]
     assert "limit is 256" in answer.json()["error"]["message"]
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -40,6 +41,24 @@ def test_client_that_leaves_frees_its_place(server: Server) -> None:
     with server.client() as http:
         assert http.post("/v1/embeddings", json={"model": MODEL, "input": "x"}).status_code == 200
     assert not [line for line in server.lines if "request_failed" in line]
+
+
+def test_client_that_closes_its_sending_side_has_left(server: Server) -> None:
+    body = json.dumps({"model": MODEL, "input": "x"}).encode()
+    with server.connect() as connection:
+        connection.sendall(head_of(len(body)) + body)
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection) == b""
+
+
+def test_everything_that_is_logged_is_json(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"not HTTP\r\n\r\n")
+        read_all(connection)
+    assert server.wait_for("(Invalid HTTP request)")
+    logged = [line for line in server.lines if not line.startswith("Embergate listens on ")]
+    for line in logged:
+        assert {"event", "level", "timestamp"} <= set(json.loads(line))
 
 
 def accepts(server: Server) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,18 @@ from embergate.app.engine import check_models, load_model, serving_lifespan
 from embergate.clock import now
 from embergate.engine.backends.fake import FakeBackend
 from embergate.engine.backends.protocol import ComputeOptions
-from embergate.engine.engine import Engine
+from embergate.engine.engine import EmbedOptions, Engine
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import find_model
-from embergate.engine.loading.spec import PoolingMode, Precision
+from embergate.engine.loading.spec import ModelSpec, PoolingMode, Precision
 from embergate.engine.memory import MemoryUse
 from embergate.engine.registry import Registry, ServedModel
-from embergate.engine.tokenization import TextTokenizer
+from embergate.engine.scheduler import SchedulerLimits
+from embergate.engine.tokenization import TextTokenizer, TokenizedText
 from embergate.errors import ConfigurationError, EmbergateError
 from embergate.gateway.edge import Operation
 from embergate.inference.deps import InferenceLimits
+from embergate.inference.schemas import EmbeddingRequest, Inputs, parse_embedding_request
 from embergate.settings import Settings
 from embergate.web.caller import public, require_caller
 from tests.parts import Parts, app_of, parts_over
@@ -68,6 +71,22 @@ def client_of(app: FastAPI, **headers: str) -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(app=app)
     headers = headers or {"authorization": f"Bearer {KEY}"}
     return httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+
+
+class GatedTokenizer(TextTokenizer):
+    """MiniLM's tokenizer behind a gate; it counts its calls."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.gate = threading.Event()
+        self.num_calls = 0
+
+    def encode_texts(
+        self, texts: Sequence[str], *, prompt: str = "", truncate: bool = False, first_index: int = 0
+    ) -> list[TokenizedText]:
+        self.num_calls += 1
+        assert self.gate.wait(30)
+        return super().encode_texts(texts, prompt=prompt, truncate=truncate, first_index=first_index)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -184,7 +203,7 @@ async def test_metrics_count_requests_tokens_and_what_waits(deps: Parts, backend
         await client.post("/v1/embeddings", json={**BODY, "input": ["hello", "hello world"]})
         await client.post("/v1/embeddings", json={**BODY, "input": ""})
         page = (await client.get("/metrics")).text
-    name = 'model="accounts/fireworks/models/all-minilm-l6-v2"'
+    name = 'model="fireworks/all-minilm-l6-v2"'
     for line in (
         f"embergate_tokens_total{{{name}}} 7.0",
         f"embergate_inputs_total{{{name}}} 2.0",
@@ -296,3 +315,78 @@ async def test_giant_text_is_judged_by_its_tokens_not_by_its_characters(deps: Pa
         assert "more than" in bad.json()["error"]["message"]
         later = await client.post("/v1/embeddings", json={**BODY, "input": "y" * (1 << 16) + " word" * 200_000})
         assert later.status_code == 400
+
+
+async def test_text_that_waits_for_a_tokenizer_has_its_place_in_the_queue(deps: Parts, backend: FakeBackend) -> None:
+    deps.engine.close()
+    deps.engine = Engine(SchedulerLimits(max_queued_tokens=100))
+    (served,) = deps.registry.list()
+    served.model.tokenizer = tokenizer = GatedTokenizer(served.model.spec)
+    async with client_of(app_of(deps)) as client:
+        waiting = asyncio.create_task(client.post("/v1/embeddings", json={**BODY, "input": "word " * 60}))
+        await until(lambda: tokenizer.num_calls == 1)
+        assert "embergate_queued_tokens 75.0" in (await client.get("/metrics")).text
+        refused = await client.post("/v1/embeddings", json={**BODY, "input": "word " * 30})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "OVERLOADED")
+        assert tokenizer.num_calls == 1
+        tokenizer.gate.set()
+        assert (await waiting).status_code == 200
+        assert deps.engine.runner.queued_tokens == 0
+        assert (await client.post("/v1/embeddings", json={**BODY, "input": "word " * 30})).status_code == 200
+
+
+async def test_caller_who_leaves_the_tokenizer_leaves_the_queue(deps: Parts, backend: FakeBackend) -> None:
+    (served,) = deps.registry.list()
+    served.model.tokenizer = tokenizer = GatedTokenizer(served.model.spec)
+    leaving = asyncio.create_task(deps.engine.embed(served.model, ["word " * 60], EmbedOptions()))
+    await until(lambda: tokenizer.num_calls == 1)
+    leaving.cancel()
+    await asyncio.wait({leaving})
+    assert deps.engine.runner.queued_tokens == 0
+    tokenizer.gate.set()
+
+
+@pytest.mark.parametrize("text", ["w", " ", "\u0301"])
+async def test_endless_text_is_refused_before_it_is_tokenised(deps: Parts, backend: FakeBackend, text: str) -> None:
+    (served,) = deps.registry.list()
+    del served.model.tokenizer._tokenizer  # whoever asks for it is answered with a 500
+    async with client_of(app_of(deps)) as client:
+        bad = await client.post("/v1/embeddings", json={**BODY, "input": [text * 300_000]})
+    assert bad.status_code == 400
+    assert bad.json()["error"]["param"] == "input[0]"
+    assert "300000 characters" in bad.json()["error"]["message"]
+
+
+async def test_too_many_ids_are_counted_before_they_are_looked_at(deps: Parts, backend: FakeBackend) -> None:
+    async with client_of(app_of(deps)) as client:
+        bad = await client.post("/v1/embeddings", json={**BODY, "input": [[7592], [-1] * 300]})
+    assert bad.json()["error"]["param"] == "input[1]"
+    assert "302 tokens" in bad.json()["error"]["message"]
+
+
+async def test_large_body_is_parsed_beside_the_event_loop(
+    deps: Parts, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def parse(body: bytes, *, max_inputs: int) -> tuple[EmbeddingRequest, Inputs]:
+        threads.append(threading.current_thread())
+        return parse_embedding_request(body, max_inputs=max_inputs)
+
+    monkeypatch.setattr("embergate.inference.embeddings.parse_embedding_request", parse)
+    async with client_of(app_of(deps)) as client:
+        for body in (BODY, {**BODY, "input": ["word " * 100] * 200}):
+            assert (await client.post("/v1/embeddings", json=body)).status_code == 200
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
+
+
+async def test_metrics_name_no_account(deps: Parts, backend: FakeBackend) -> None:
+    (served,) = deps.registry.list()
+    deps.registry = Registry()
+    deps.registry.add(ServedModel("acme-corp", "own-model", served.model, now()))
+    async with client_of(app_of(deps)) as client:
+        body = {**BODY, "model": "accounts/acme-corp/models/own-model"}
+        assert (await client.post("/v1/embeddings", json=body)).status_code == 200
+        page = (await client.get("/metrics")).text
+    assert 'embergate_inputs_total{model="own-model"} 1.0' in page
+    assert "acme" not in page

@@ -40,7 +40,7 @@ def drain(scheduler: Scheduler) -> list[Batch]:
 def queue(*jobs: Job, limits: SchedulerLimits = LIMITS) -> Scheduler:
     scheduler = Scheduler(limits)
     for job in jobs:
-        scheduler.submit(job, now=0.0)
+        scheduler.submit(job)
     return scheduler
 
 
@@ -57,7 +57,7 @@ def test_every_text_runs_once_within_the_budget(
     scheduler = queue(*jobs[::2])
     batches = [batch for _ in range(num_batches_first) if (batch := scheduler.next_batch())]
     for late in jobs[1::2]:
-        scheduler.submit(late, now=1.0)
+        scheduler.submit(late)
     batches += drain(scheduler)
     ran = [(slot.job, slot.index) for batch in batches for slot in batch.slots]
     assert sorted(map(hash, ran)) == sorted(hash((one, index)) for one in jobs for index in range(len(one.lengths)))
@@ -80,7 +80,7 @@ def test_interactive_overtakes_bulk_and_bulk_still_gets_its_turn() -> None:
 def test_one_text_waits_for_one_batch_of_a_tenant_with_a_thousand() -> None:
     scheduler = queue(job("crowd", *[500] * 90))
     scheduler.next_batch()
-    scheduler.submit(job("single", 20), now=1.0)
+    scheduler.submit(job("single", 20))
     next_two = [scheduler.next_batch(), scheduler.next_batch()]
     assert "single" in {slot.job.tenant for batch in next_two if batch for slot in batch.slots}
 
@@ -100,14 +100,14 @@ def test_a_tenant_that_sends_one_text_after_another_does_not_hold_up_a_backlog()
     scheduler = queue(job("backlog", *[500] * 20))
     scheduler.next_batch()
     served = {"backlog": 500, "steady": 0}
-    scheduler.submit(job("steady", 300), now=1.0)
+    scheduler.submit(job("steady", 300))
     for _ in range(20):
         batch = scheduler.next_batch()
         assert batch is not None
         tenant = str(batch.slots[0].job.tenant)
         served[tenant] += batch.num_tokens
         if tenant == "steady":
-            scheduler.submit(job("steady", 300), now=1.0)  # the next is there before this one is done
+            scheduler.submit(job("steady", 300))  # the next is there before this one is done
         assert abs(served["backlog"] - served["steady"]) <= 2 * LIMITS.max_batch_tokens
 
 
@@ -125,13 +125,13 @@ def test_a_newcomer_waits_for_at_most_one_batch_of_each_other_tenant(
 
     def flood() -> None:
         for tenant, lengths in enumerate(others):
-            scheduler.submit(Job("model", tenant, lane, tuple(lengths)), now=0.0)
+            scheduler.submit(Job("model", tenant, lane, tuple(lengths)))
 
     for _ in range(num_batches_first):
         flood()
         scheduler.next_batch()
     flood()
-    scheduler.submit(Job("model", "newcomer", lane, (length,)), now=1.0)
+    scheduler.submit(Job("model", "newcomer", lane, (length,)))
     waited = 0
     while not any(slot.job.tenant == "newcomer" for slot in getattr(scheduler.next_batch(), "slots", ())):
         flood()
@@ -143,10 +143,10 @@ def test_a_newcomer_waits_for_at_most_one_batch_of_each_other_tenant(
 @settings(deadline=None)
 def test_bulk_waits_for_at_most_one_turn_of_interactive_batches(bulk_turn: int, num_bulk: int) -> None:
     scheduler = Scheduler(SchedulerLimits(max_batch_tokens=512, bulk_turn=bulk_turn))
-    scheduler.submit(job("bulk", *[500] * num_bulk, lane=Lane.BULK), now=0.0)
+    scheduler.submit(job("bulk", *[500] * num_bulk, lane=Lane.BULK))
     waited = 0
     while num_bulk:
-        scheduler.submit(job("person", 500), now=1.0)
+        scheduler.submit(job("person", 500))
         batch = scheduler.next_batch()
         assert batch is not None
         waited = 0 if batch.lane is Lane.BULK else waited + 1
@@ -173,7 +173,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     )
     def submit(self, model: str, tenant: str, lane: Lane, lengths: list[int]) -> Job:
         submitted = Job(model, tenant, lane, tuple(lengths))
-        self.scheduler.submit(submitted, now=0.0)
+        self.scheduler.submit(submitted)
         self.waiting |= {(submitted, index): length for index, length in enumerate(lengths)}
         return submitted
 
@@ -216,10 +216,23 @@ def test_a_tenants_short_request_is_not_held_up_by_its_long_one() -> None:
 def test_full_queue_refuses_and_says_how_long() -> None:
     scheduler = queue(job("t", *[500] * 199))
     with pytest.raises(OverloadedError) as caught:
-        scheduler.submit(job("t", 500, 500), now=0.0)
+        scheduler.submit(job("t", 500, 500))
     assert 1 <= caught.value.retry_after_s <= 60
     scheduler.note_speed(1000, 1.0)
     assert scheduler.drain_s() == 60.0
+
+
+def test_room_held_for_work_to_come_counts_as_queued() -> None:
+    scheduler = queue(job("t", 500))
+    scheduler.reserve(99_000)
+    with pytest.raises(OverloadedError):
+        scheduler.submit(job("t", 501))
+    with pytest.raises(OverloadedError):
+        scheduler.reserve(501)
+    scheduler.note_speed(9_950, 1.0)
+    assert scheduler.drain_s() == pytest.approx(10.0)
+    scheduler.release(99_000)
+    scheduler.submit(job("t", *[500] * 199))
 
 
 def test_an_empty_queue_takes_a_job_of_any_size() -> None:

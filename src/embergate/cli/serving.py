@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+from typing import Final
 
 import structlog
 import uvicorn
@@ -18,6 +19,9 @@ from embergate.app.gateway import open_gateway, prepare_gateway
 from embergate.errors import ConfigurationError, EmbergateError
 from embergate.settings import Settings
 from embergate.web.protocol import JSONErrorProtocol
+
+# A process may usually have 1,024 files open; the models and the logs need some of them.
+MAX_CONNECTIONS: Final = 900
 
 
 def run_server(settings: Settings) -> int:
@@ -42,7 +46,9 @@ def run_server(settings: Settings) -> int:
             ws="none",
             access_log=False,
             server_header=False,
+            log_config=None,
             log_level="warning",
+            limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=settings.shutdown_grace_s,
         )
     )
@@ -97,18 +103,22 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def configure_logs(level: str) -> None:
-    """Log JSON lines to stderr, from `level` up; the libraries' own loggers included."""
+    """Log JSON lines to stderr, from `level` up; the libraries' own loggers and warnings included."""
     number = logging.getLevelNamesMapping()[level.upper()]
+    processors: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    render = structlog.processors.JSONRenderer()
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*processors, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(render, foreign_pre_chain=processors))
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler])
+    logging.captureWarnings(True)

@@ -22,6 +22,8 @@ from embergate.engine.tokenization import TokenizedText
 Inputs = Sequence[str] | Sequence[Sequence[int]]
 # Characters (or ids) that a tokenizer thread takes at a time: some 20 ms of work.
 PART_CHARACTERS: Final = 1 << 17
+# What a text holds, roughly, until its tokens are counted.
+CHARACTERS_A_TOKEN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Engine:
         """
         model.check_dimensions(options.dimensions)
         submitted_at_s = monotonic_s()
-        rows, started_at_s = await self._tokenize(model, inputs, options.prompt)
+        with self.runner.reserved(_estimated_tokens(inputs)):
+            rows, started_at_s = await self._tokenize(model, inputs, options.prompt)
         tokenized_at_s = monotonic_s()
         ticket = await self._run(model, rows, options)
         assert ticket.vectors is not None, "a ticket without error has vectors. This is a bug."
@@ -119,6 +122,11 @@ class Engine:
         """Finish what is queued, then stop the threads."""
         self.runner.close()
         self._tokenizers.shutdown()
+
+
+def _estimated_tokens(inputs: Inputs) -> int:
+    size = sum(len(one) for one in inputs)
+    return size // CHARACTERS_A_TOKEN if isinstance(inputs[0], str) else size
 
 
 def _parts(inputs: Inputs) -> Iterator[tuple[int, Inputs]]:

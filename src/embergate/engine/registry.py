@@ -39,13 +39,18 @@ class ServedModel:
         """Work out every name that this model answers to."""
         names = {self.id, f"{CATALOG_ACCOUNT}/{self.id}", self.model.spec.name, *self.deployments}
         if self.account == CATALOG_ACCOUNT:
-            names.add(f"{CATALOG_ACCOUNT}/{self.slug}")
+            names.add(self.public_name)
         object.__setattr__(self, "names", frozenset(names))
 
     @property
     def id(self) -> str:
         """The resource name, `accounts/<account>/models/<slug>`."""
         return f"accounts/{self.account}/models/{self.slug}"
+
+    @property
+    def public_name(self) -> str:
+        """A name that tells nothing of the account: `fireworks/<slug>` for the catalogue's models, else `<slug>`."""
+        return f"{CATALOG_ACCOUNT}/{self.slug}" if self.account == CATALOG_ACCOUNT else self.slug
 
     @property
     def deployments(self) -> frozenset[str]:

@@ -6,7 +6,8 @@ A request is a `Ticket`: its vectors fill up row by row, from whichever batches 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,8 +65,8 @@ class Runner:
 
     @property
     def queued_tokens(self) -> int:
-        """Tokens that wait for a batch."""
-        return self._scheduler.queued_tokens
+        """Tokens that wait for a batch, and those that are held for texts still to be tokenised."""
+        return self._scheduler.queued_tokens + self._scheduler.reserved_tokens
 
     @property
     def num_in_flight(self) -> int:
@@ -90,10 +91,21 @@ class Runner:
         with self._changed:
             if self._is_closing:
                 raise ShuttingDownError
-            self._scheduler.submit(job, now=monotonic_s())
+            self._scheduler.submit(job)
             self._tickets[job] = ticket
             self._changed.notify()
         return ticket
+
+    @contextmanager
+    def reserved(self, num_tokens: int) -> Iterator[None]:
+        """Hold room in the queue while a request is made ready. Raises: OverloadedError if the queue is full."""
+        with self._changed:
+            self._scheduler.reserve(num_tokens)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._scheduler.release(num_tokens)
 
     def cancel(self, ticket: Ticket) -> None:
         """Withdraw a request: what has not started will not run; `on_done` is not called any more."""

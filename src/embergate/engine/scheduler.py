@@ -5,7 +5,8 @@
 - The interactive lane overtakes the bulk lane, which still gets one batch in `bulk_turn`, so it cannot starve.
 - Within a lane the tenant that was served the fewest tokens goes first (start-time fair queueing), so one tenant's
   thousand texts do not delay another's single one by more than the batch that is running.
-- The queue is bounded in tokens; what does not fit is refused with the time that the queue needs to drain.
+- The queue is bounded in tokens, those that are still to be counted included; what does not fit is refused with the
+  time that the queue needs to drain.
 
 Source: P. Goyal et al., Start-time Fair Queuing, https://doi.org/10.1109/90.649569
 """
@@ -51,7 +52,6 @@ class Job:
     tenant: Hashable
     lane: Lane
     lengths: tuple[int, ...]
-    submitted_at_s: float = 0.0
     # Indices into `lengths` still to run, shortest first.
     pending: list[int] = field(default_factory=list)
     pending_lengths: list[int] = field(default_factory=list)
@@ -101,6 +101,7 @@ class Scheduler:
         """Start empty."""
         self.limits = limits or SchedulerLimits()
         self.queued_tokens = 0
+        self.reserved_tokens = 0
         self.tokens_per_s = 0.0
         self._lanes: dict[Lane, dict[Hashable, _Tenant]] = {lane: {} for lane in Lane}
         self._virtual_time = dict.fromkeys(Lane, 0.0)
@@ -108,25 +109,40 @@ class Scheduler:
         self._end_tags: dict[Lane, dict[Hashable, float]] = {lane: {} for lane in Lane}
         self._interactive_streak = 0
 
-    def submit(self, job: Job, *, now: float) -> None:
+    def submit(self, job: Job) -> None:
         """Queue a job's texts.
 
         Raises: OverloadedError, naming the wait, if the queue is not empty and has no room for all of them.
         """
         num_tokens = job.pending_tokens
-        if self.queued_tokens and self.queued_tokens + num_tokens > self.limits.max_queued_tokens:
-            raise OverloadedError(
-                f"the queue holds {self.queued_tokens} tokens of at most {self.limits.max_queued_tokens}; try again "
-                "after the time in retry-after",
-                retry_after_s=self.drain_s(),
-            )
-        job.submitted_at_s = now
+        self._check_room(num_tokens)
         self.queued_tokens += num_tokens
         tenants = self._lanes[job.lane]
         if job.tenant not in tenants:
             ended = self._end_tags[job.lane].pop(job.tenant, 0.0)
             tenants[job.tenant] = _Tenant(max(self._virtual_time[job.lane], ended))
         tenants[job.tenant].jobs[job] = None
+
+    def reserve(self, num_tokens: int) -> None:
+        """Hold room for a job whose tokens are not counted yet; its owner releases it before the job is submitted.
+
+        Raises: OverloadedError as `submit` does.
+        """
+        self._check_room(num_tokens)
+        self.reserved_tokens += num_tokens
+
+    def release(self, num_tokens: int) -> None:
+        """Give back what `reserve` held."""
+        self.reserved_tokens -= num_tokens
+
+    def _check_room(self, num_tokens: int) -> None:
+        waiting = self.queued_tokens + self.reserved_tokens
+        if waiting and waiting + num_tokens > self.limits.max_queued_tokens:
+            raise OverloadedError(
+                f"the queue holds {waiting} tokens of at most {self.limits.max_queued_tokens}; try again "
+                "after the time in retry-after",
+                retry_after_s=self.drain_s(),
+            )
 
     def cancel(self, job: Job) -> None:
         """Forget what of a job has not run; a job that is unknown or done is left alone."""
@@ -142,7 +158,8 @@ class Scheduler:
         """Return how long the queue needs at the measured rate, at least 1 s and at most 60 s."""
         if not self.tokens_per_s:
             return 1.0
-        return min(max(self.queued_tokens / self.tokens_per_s, 1.0), MAX_RETRY_AFTER_S)
+        waiting = self.queued_tokens + self.reserved_tokens
+        return min(max(waiting / self.tokens_per_s, 1.0), MAX_RETRY_AFTER_S)
 
     def note_speed(self, num_tokens: int, seconds: float) -> None:
         """Learn from a finished batch how many tokens a second this machine runs."""

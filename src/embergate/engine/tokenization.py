@@ -22,6 +22,10 @@ from embergate.errors import InvalidRequestError, ModelError
 PROBE_TEXT: Final = "a"
 UNKNOWN_TEXT: Final = "\ua66e"  # a letter of one medieval manuscript, which next to no vocabulary holds
 MAX_TOKENIZER_BYTES: Final = 256 << 20
+# A text of more characters than both of these has too many tokens, or is one word without end: some 0.5 us a character,
+# in one call that cannot be stopped.
+MAX_CHARACTERS: Final = 1 << 18
+MAX_CHARACTERS_A_TOKEN: Final = 64
 # A text longer than this is first looked at piece by piece: each token costs half a kilobyte until it is an integer.
 PIECE_CHARACTERS: Final = 1 << 16
 # How many tokens a piece may gain by its cuts: the rest of a word too long for WordPiece becomes up to 100 at each end.
@@ -49,6 +53,7 @@ class TextTokenizer:
     def __init__(self, spec: ModelSpec) -> None:
         """Read tokenizer.json and check it against the network's vocabulary."""
         self._max_tokens = spec.max_tokens
+        self._max_characters = max(MAX_CHARACTERS, MAX_CHARACTERS_A_TOKEN * spec.max_tokens)
         self._vocab_size = spec.vocab_size
         self._add_special_tokens = spec.add_special_tokens
         self._lowercase = spec.lowercase
@@ -100,6 +105,8 @@ class TextTokenizer:
 
         Raises: InvalidRequestError naming the first text that is too long (unless `truncate`) or is not valid Unicode.
         """
+        if not truncate:
+            self._refuse_endless(texts, first_index)
         prepared = [self._prepare(prompt + text) for text in texts]
         try:
             if not truncate:
@@ -112,6 +119,15 @@ class TextTokenizer:
             self._checked(np.array(encoding.ids, np.int32), index, num_prompt_tokens, truncate=truncate)
             for index, encoding in enumerate(encodings, first_index)
         ]
+
+    def _refuse_endless(self, texts: Sequence[str], first_index: int) -> None:
+        for index, text in enumerate(texts, first_index):
+            if len(text) > self._max_characters:
+                raise InvalidRequestError(
+                    f"input[{index}] is {len(text)} characters long, more than {self._max_characters}; this model's "
+                    f"limit is {self._max_tokens} tokens. Nothing is cut silently: split the text or shorten it",
+                    param=f"input[{index}]",
+                )
 
     def _refuse_giants(self, texts: Sequence[str], first_index: int) -> None:
         """Refuse a text of which one piece alone is too long, before the whole of it is tokenised."""
@@ -131,26 +147,32 @@ class TextTokenizer:
         Raises: InvalidRequestError naming the first id outside the vocabulary, or the first text that is too long.
         """
         rows = []
+        # Unknown ids may be dropped, so that many ids are not always too many; but a list has its bound all the same.
+        most = self._max_tokens if self._dropped_id is None else self._max_characters
         for index, ids in enumerate(inputs, first_index):
-            for position, token_id in enumerate(ids):
-                if not 0 <= token_id < self._vocab_size:
-                    raise InvalidRequestError(
-                        f"input[{index}][{position}] is token id {token_id}; this model's ids run from 0 to "
-                        f"{self._vocab_size - 1}. Are they another model's tokens? Send the text instead",
-                        param="input",
-                    )
-            full = list(ids)
-            if not self._has_special_tokens(full):
-                full = [*self._prefix, *full, *self._suffix]
+            num_special = 0 if self._has_special_tokens(ids) else len(self._prefix) + len(self._suffix)
+            if len(ids) + num_special > most and not truncate:
+                raise self._too_long(index, str(len(ids) + num_special))
+            self._check_ids(ids, index)
+            full = [*self._prefix, *ids, *self._suffix] if num_special else ids
             rows.append(self._checked(np.array(full, np.int32), index, 0, truncate=truncate))
         return rows
 
-    def _has_special_tokens(self, ids: list[int]) -> bool:
+    def _check_ids(self, ids: Sequence[int], index: int) -> None:
+        for position, token_id in enumerate(ids):
+            if not 0 <= token_id < self._vocab_size:
+                raise InvalidRequestError(
+                    f"input[{index}][{position}] is token id {token_id}; this model's ids run from 0 to "
+                    f"{self._vocab_size - 1}. Are they another model's tokens? Send the text instead",
+                    param=f"input[{index}][{position}]",
+                )
+
+    def _has_special_tokens(self, ids: Sequence[int]) -> bool:
         num_prefix, num_suffix = len(self._prefix), len(self._suffix)
         return (
             len(ids) >= num_prefix + num_suffix
-            and ids[:num_prefix] == self._prefix
-            and ids[len(ids) - num_suffix :] == self._suffix
+            and list(ids[:num_prefix]) == self._prefix
+            and list(ids[len(ids) - num_suffix :]) == self._suffix
         )
 
     def _prepare(self, text: str) -> str:

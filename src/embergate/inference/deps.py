@@ -20,7 +20,7 @@ class InferenceLimits:
     """Bounds on one request."""
 
     max_inputs: int = 2048
-    max_request_bytes: int = 32 << 20
+    max_request_bytes: int = 16 << 20
     timeout_s: float = 600.0
 
 

@@ -15,11 +15,11 @@ from starlette.types import Receive
 from embergate.clock import monotonic_s
 from embergate.engine.engine import EmbedOptions, EmbedResult
 from embergate.engine.registry import ServedModel
-from embergate.errors import FingerprintMismatchError, RequestTimeoutError
+from embergate.errors import FingerprintMismatchError, InvalidRequestError, RequestTimeoutError
 from embergate.inference.deps import CurrentDeps, Deps
 from embergate.inference.documents import ERRORS, EmbeddingList
 from embergate.inference.encoding import encode_vectors
-from embergate.inference.schemas import EmbeddingRequest, parse_embedding_request
+from embergate.inference.schemas import EmbeddingRequest, Inputs, parse_embedding_request
 from embergate.web.caller import Caller, CurrentCaller
 from embergate.web.errors import JSONResponse
 
@@ -27,6 +27,8 @@ FINGERPRINT_HEADER: Final = "x-embergate-fingerprint"
 EXPECTED_FINGERPRINT_HEADER: Final = "x-embergate-expect-fingerprint"
 # Above this many numbers, writing the JSON takes long enough to be felt by others: it moves to a thread.
 MAX_INLINE_NUMBERS: Final = 50_000
+# Above this many bytes, reading the JSON does.
+MAX_INLINE_BYTES: Final = 64 << 10
 
 router = APIRouter()
 T = TypeVar("T")
@@ -56,15 +58,30 @@ async def create_embeddings(request: Request, caller: CurrentCaller, deps: Curre
 
 async def _answer(request: Request, caller: Caller, deps: Deps) -> Response:
     started_at_s = monotonic_s()
-    body, inputs = parse_embedding_request(await request.body(), max_inputs=deps.limits.max_inputs)
+    body, inputs = await _parse(await request.body(), deps)
     served = await deps.get_allowed_model(body.model, caller.account)
     options = _options_of(body, served, tenant=caller.account)
     fingerprint = served.model.fingerprint_of(
         dimensions=options.dimensions, normalize=options.normalize, prompt=options.prompt
     )
     _check_fingerprint(request.headers.get(EXPECTED_FINGERPRINT_HEADER), fingerprint)
-    result = await until_disconnect(request.receive, deps.engine.embed(served.model, inputs, options))
+    try:
+        result = await until_disconnect(request.receive, deps.engine.embed(served.model, inputs, options))
+    except InvalidRequestError as error:
+        raise _as_sent(error) if body.has_one_input else error from None
     return await _respond(deps, body, served, result, fingerprint, started_at_s)
+
+
+async def _parse(raw: bytes, deps: Deps) -> tuple[EmbeddingRequest, Inputs]:
+    if len(raw) <= MAX_INLINE_BYTES:
+        return parse_embedding_request(raw, max_inputs=deps.limits.max_inputs)
+    return await run_in_threadpool(parse_embedding_request, raw, max_inputs=deps.limits.max_inputs)
+
+
+def _as_sent(error: InvalidRequestError) -> InvalidRequestError:
+    """Name an input as the request wrote it, for which it is not the first of a list."""
+    param = error.param and error.param.replace("input[0]", "input", 1)
+    return InvalidRequestError(error.message.replace("input[0]", "input", 1), param=param)
 
 
 def _options_of(body: EmbeddingRequest, served: ServedModel, *, tenant: str) -> EmbedOptions:
@@ -143,8 +160,8 @@ def _timing_headers(deps: Deps, result: EmbedResult, num_tokens: int, processing
 
 
 def _count(deps: Deps, served: ServedModel, result: EmbedResult, num_tokens: int, encode_s: float) -> None:
-    deps.metrics.tokens.labels(served.id).inc(num_tokens)
-    deps.metrics.inputs.labels(served.id).inc(len(result.num_tokens))
+    deps.metrics.tokens.labels(served.public_name).inc(num_tokens)
+    deps.metrics.inputs.labels(served.public_name).inc(len(result.num_tokens))
     timings = result.timings
     stages = {
         "tokenizer_queue": timings.tokenizer_queue_s,

@@ -1,4 +1,4 @@
-"""Liveness, readiness and metrics. Public: they say nothing about any account."""
+"""Liveness, readiness and metrics. Public: they name the models served, but no account."""
 
 from __future__ import annotations
 

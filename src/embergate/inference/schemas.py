@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NoReturn
+import gc
+from typing import Any, Final, Literal, NoReturn
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from embergate.errors import InvalidRequestError
 
 Inputs = list[str] | list[list[int]]
+MAX_NAME_CHARACTERS: Final = 200
+# What stands for an input in the validated request.
+ONE, SEVERAL = "", [""]
 
 
 class EmbeddingRequest(BaseModel):
@@ -41,6 +45,11 @@ class EmbeddingRequest(BaseModel):
     prompt_template: None = Field(None, description="Not supported: write the prompt into the input.")
     return_logits: None = Field(None, description="Not supported by embedding models.")
 
+    @property
+    def has_one_input(self) -> bool:
+        """Tell whether the input is one text, as a string or as ids, and not a list of texts."""
+        return self.input == ONE
+
 
 def parse_embedding_request(body: bytes, *, max_inputs: int) -> tuple[EmbeddingRequest, Inputs]:
     """Parse a body; return the request, and its inputs as one list of texts or of token-id lists.
@@ -48,20 +57,29 @@ def parse_embedding_request(body: bytes, *, max_inputs: int) -> tuple[EmbeddingR
     Raises: InvalidRequestError naming the field and what it must be.
     """
     values = _parse_object(body)
+    unknown = next((name for name in values if name not in EmbeddingRequest.model_fields), None)
+    if unknown is not None:
+        name = unknown[:MAX_NAME_CHARACTERS]
+        raise InvalidRequestError(f'unknown field "{name}"', param=name)
     # The inputs are checked by hand: pydantic would try four types on every element and report all four.
-    inputs = _check_inputs(values.get("input"), max_inputs=max_inputs)
+    given = values.get("input")
+    inputs = _check_inputs(given, max_inputs=max_inputs)
+    stand_in = ONE if isinstance(given, str) or inputs[0] is given else SEVERAL
     try:
-        request = EmbeddingRequest.model_validate({**values, "input": ""})
+        request = EmbeddingRequest.model_validate({**values, "input": stand_in})
     except ValidationError as error:
         _raise_first(error)
     return request, inputs
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:
+    gc.disable()  # parsing makes no garbage, but a million empty lists would be searched for it again and again
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"the body is not valid JSON: {error}") from error
+    finally:
+        gc.enable()
     if not isinstance(values, dict):
         raise InvalidRequestError("the body must be a JSON object")
     return values
@@ -71,7 +89,9 @@ def _check_inputs(value: Any, *, max_inputs: int) -> Inputs:
     if value is None:
         raise InvalidRequestError("input is required: a string, a list of strings, or token ids", param="input")
     if isinstance(value, str):
-        return _check_texts([value])
+        if not value:
+            raise _is_empty("input")
+        return [value]
     if not isinstance(value, list):
         raise _not_an_input("input", value)
     if not value:
@@ -92,7 +112,7 @@ def _check_texts(values: list[Any]) -> list[str]:
         if not isinstance(text, str):
             raise _not_an_input(f"input[{index}]", text, "a string like the first item")
         if not text:
-            raise InvalidRequestError(f"input[{index}] is an empty string; it has no embedding", param="input")
+            raise _is_empty(f"input[{index}]")
     return values
 
 
@@ -100,11 +120,15 @@ def _check_ids(value: Any, where: str) -> list[int]:
     if not isinstance(value, list):
         raise _not_an_input(where, value, "a string or a list of token ids")
     if not value:
-        raise InvalidRequestError(f"{where} is an empty list of token ids", param="input")
+        raise InvalidRequestError(f"{where} is an empty list of token ids", param=where)
     for position, token_id in enumerate(value):
         if type(token_id) is not int:
             raise _not_an_input(f"{where}[{position}]", token_id, "a token id, an integer")
     return value
+
+
+def _is_empty(where: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{where} is an empty string; it has no embedding", param=where)
 
 
 def _not_an_input(
@@ -112,14 +136,12 @@ def _not_an_input(
 ) -> InvalidRequestError:
     kind = {dict: "an object", list: "a list", bool: "a boolean", float: "a number", int: "an integer", str: "a string"}
     found = kind.get(type(value), "null")
-    return InvalidRequestError(f"{where} is {found}, expected {expected}", param="input")
+    return InvalidRequestError(f"{where} is {found}, expected {expected}", param=where)
 
 
 def _raise_first(error: ValidationError) -> NoReturn:
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        raise InvalidRequestError(f'unknown field "{field}"', param=field) from error
     if problem["type"] == "missing":
         raise InvalidRequestError(f"{field} is required", param=field) from error
     if problem["type"] == "none_required":

@@ -24,6 +24,7 @@ from embergate.errors import (
     MethodNotAllowedError,
     NotFoundError,
     OverloadedError,
+    PayloadTooLargeError,
     RequestTimeoutError,
     TooManyRequestsError,
     UnauthorizedError,
@@ -72,7 +73,7 @@ def error_response(error: EmbergateError, request_id: str | None, path: str = "/
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = "Bearer"
-    if isinstance(error, RequestTimeoutError):
+    if isinstance(error, RequestTimeoutError | UnauthorizedError | PayloadTooLargeError):
         headers["connection"] = "close"  # the body may still be on its way
     if isinstance(error, UnauthorizedError) or INFERENCE_PATH.match(path):
         return JSONResponse(_openai_body(error, request_id), error.http_status, headers)

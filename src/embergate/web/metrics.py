@@ -1,4 +1,6 @@
-"""Prometheus metrics of one server process. Labels are route patterns and model ids, never anything a caller wrote."""
+"""Prometheus metrics of one server process. Labels are route patterns and models' public names: never
+an account, never anything a caller wrote.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,11 @@ class Metrics:
             buckets=(8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384),
             registry=self.registry,
         )
-        self.queued_tokens = Gauge("embergate_queued_tokens", "Tokens waiting for a batch.", registry=self.registry)
+        self.queued_tokens = Gauge(
+            "embergate_queued_tokens",
+            "Tokens waiting for a batch; a text that is not tokenised yet counts with a quarter of its characters.",
+            registry=self.registry,
+        )
         self.in_flight = Gauge("embergate_requests_in_flight", "Requests queued or running.", registry=self.registry)
         self.memory = Gauge(
             "embergate_model_memory_bytes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -33,7 +34,12 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = new_request_id()
+        request_id, method = new_request_id(), scope["method"]
+        if method == "HEAD":
+            scope = {
+                **scope,
+                "method": "GET",
+            }  # the same answer; the server below, which has the other scope, drops its body
         scope.setdefault("state", {})["request_id"] = request_id
         started_at_s = monotonic_s()
         status = 0
@@ -64,7 +70,7 @@ class RequestContextMiddleware:
         log.debug(
             "request",
             request_id=request_id,
-            method=scope["method"],
+            method=method,
             path=_route_of(scope),
             status=status,
             seconds=round(seconds, 6),
@@ -72,12 +78,17 @@ class RequestContextMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body larger than `max_bytes`, by its announced length or else as it arrives."""
+    """Refuses a body larger than `max_bytes`, by its announced length or else as it arrives.
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
-        """Wrap `app`."""
+    NOTE: many clients write their whole body before they read, and never see an answer if the connection is reset while
+    they write. What is left of a body that was answered early is therefore read and dropped, within the same bound.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, linger_s: float = 2.0) -> None:
+        """Wrap `app`; the rest of an answered request's body is awaited for at most `linger_s`."""
         self.app = app
         self.max_bytes = max_bytes
+        self.linger_s = linger_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -85,26 +96,42 @@ class BodyLimitMiddleware:
             await self.app(scope, receive, send)
             return
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if announced.isdigit() and int(announced) > self.max_bytes:
-            await self._refuse(scope, receive, send)
-            return
+        is_unread = announced != b"0" or any(name == b"transfer-encoding" for name, _ in scope["headers"])
         received = 0
 
         async def receive_bounded() -> Message:
-            nonlocal received
+            nonlocal received, is_unread
             message = await receive()
             received += len(message.get("body", b""))
+            is_unread = message.get("more_body", False)
             if received > self.max_bytes:
-                raise PayloadTooLargeError(f"the body is larger than {self.max_bytes} bytes; send fewer inputs")
+                raise self._too_large()
             return message
 
-        await self.app(scope, receive_bounded, send)
+        async def send_and_linger(message: Message) -> None:
+            if is_unread and message["type"] == "http.response.body" and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await self._drop_body(receive)
+                message = {"type": "http.response.body"}
+            await send(message)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = PayloadTooLargeError(f"the body is larger than {self.max_bytes} bytes; send fewer inputs")
-        response = error_response(error, scope.get("state", {}).get("request_id"), scope["path"])
-        response.headers["connection"] = "close"  # the body is not read
-        await response(scope, receive, send)
+        if announced.isdigit() and int(announced) > self.max_bytes:
+            response = error_response(self._too_large(), scope.get("state", {}).get("request_id"), scope["path"])
+            await response(scope, receive, send_and_linger)
+        else:
+            await self.app(scope, receive_bounded, send_and_linger)
+
+    def _too_large(self) -> PayloadTooLargeError:
+        return PayloadTooLargeError(f"the body is larger than {self.max_bytes} bytes; send fewer inputs")
+
+    async def _drop_body(self, receive: Receive) -> None:
+        dropped, more = 0, True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.linger_s):
+                while more and dropped <= self.max_bytes:
+                    message = await receive()
+                    dropped += len(message.get("body", b""))
+                    more = message.get("more_body", False)
 
 
 def _route_of(scope: Scope) -> str:
