@@ -113,7 +113,11 @@ class Message(BaseModel):
         reference = handler(schema)
         document = handler.resolve_ref_schema(reference)
         properties = document.get("properties", {})
-        if handler.mode == "serialization":  # a read mask may leave any of them out
+        if handler.mode == "serialization":  # none is required: a read mask may leave any of them out
+            for name in cls.model_fields:
+                if INPUT_ONLY in behaviors(cls, name):
+                    unseen = {"type": "string", "writeOnly": True, "x-field-behavior": [INPUT_ONLY.name]}
+                    properties.setdefault(lower_camel(name), unseen)
             return reference
         required = [lower_camel(name) for name in cls.model_fields if REQUIRED in behaviors(cls, name)]
         if required:
