@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from functools import cache
 from typing import Final
 
 import httpx2
@@ -9,12 +11,18 @@ import httpx2
 MAX_BYTES: Final = 1 << 20
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Return whom to trust: read once, since reading holds up the event loop."""
+    return httpx2.create_ssl_context()
+
+
 class BoundedTransport(httpx2.AsyncBaseTransport):
     """Reads answers whole, and breaks off what is too large. A compressed one is refused: it could hold anything."""
 
     def __init__(self, inner: httpx2.AsyncBaseTransport | None = None) -> None:
         """Send requests by the network, or by `inner`."""
-        self._inner = inner or httpx2.AsyncHTTPTransport()
+        self._inner = inner or httpx2.AsyncHTTPTransport(verify=_certificates())
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request. Raises: httpx2.ReadError for an answer larger than `MAX_BYTES`."""

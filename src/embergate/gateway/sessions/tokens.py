@@ -100,6 +100,8 @@ class AccessTokens:
         """
         moment = now()
         key = await self._key_to_sign_with(db, moment)
+        if key.id not in self._keys:
+            self._loaded_at_s = None  # to be read again for the token's first use, however lately they were
         expires_at = min(moment + self._rules.access_lifetime, session.expire_time).replace(microsecond=0)
         claims = {
             "iss": ISSUER,
