@@ -12,7 +12,7 @@ from embergate import __version__
 from embergate.app.rooms import add_gateway
 from embergate.engine.scheduler import Batch
 from embergate.gateway.deps import GatewayDeps
-from embergate.gateway.document import body_schemas, operations_of
+from embergate.gateway.document import body_schemas, describe_path_parameters, operations_of
 from embergate.inference import embeddings, health, models
 from embergate.inference.deps import Deps
 from embergate.inference.schemas import EmbeddingRequest
@@ -54,6 +54,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["EmbeddingRequest"] = EmbeddingRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(body_schemas(app))
+    describe_path_parameters(document["paths"])
     document["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},

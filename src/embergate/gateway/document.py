@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -28,6 +29,17 @@ def operations_of(app: FastAPI) -> Iterator[Operation]:
         operation = operation_of(route)
         if operation is not None:
             yield operation
+
+
+def describe_path_parameters(paths: Mapping[str, dict[str, Any]]) -> None:
+    """Add the parameters of a path that a handler does not ask for itself, since the edge has looked at them."""
+    for path, item in paths.items():
+        for operation in item.values():
+            parameters = operation.setdefault("parameters", [])
+            known = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
+            for name in re.findall(r"\{(\w+)(?::path)?\}", path):
+                if name not in known:
+                    parameters.append({"name": name, "in": "path", "required": True, "schema": {"type": "string"}})
 
 
 def body_schemas(app: FastAPI) -> dict[str, Any]:

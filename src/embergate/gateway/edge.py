@@ -62,7 +62,7 @@ class Operation:
             "name": self.name,
             "summary": summary,
             "dependencies": [Depends(self.enter, scope="function")],
-            "responses": {200: {"model": self.answers, "description": "Done."}, **GATEWAY_ERRORS},
+            "responses": {200: {"model": self.answers, "description": "Done."}, **self._errors()},
             "openapi_extra": request_body(self.takes, is_part=self.takes_part) if self.takes else None,
         }
 
@@ -91,6 +91,12 @@ class Operation:
                 event.payload["body"] = redact_body(request.state.json, self.takes)
             request.state.call = call
             yield
+
+    def _errors(self) -> dict[int | str, dict[str, Any]]:
+        if self.needs is not None:
+            return GATEWAY_ERRORS
+        # What authenticates by its body is refused in the shape of every other error.
+        return {status: answer for status, answer in GATEWAY_ERRORS.items() if status != "401"}
 
     @property
     def is_audited(self) -> bool:

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import orjson
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.status import CODE_OF_HTTP_STATUS, Code
@@ -121,4 +123,21 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
         translated = InvalidRequestError(str(error.detail))
     response = await handle_error(request, translated)
     response.headers.update(error.headers or {})
+    if error.status_code == MethodNotAllowedError.http_status:
+        response.headers["allow"] = ", ".join(_methods_of(request))
     return response
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return the methods of a path: the router itself knows only those of the first route that has the path.
+
+    NOTE: an id matches `x:verb` as well, so a path with a verb is compared with routes that have one, and no others.
+    """
+    path = request.url.path
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        template = str(route.path)
+        has_verb = [":" in re.sub(r"\{[^}]*\}", "", text.rpartition("/")[2]) for text in (template, path)]
+        if has_verb[0] == has_verb[1] and compile_path(template)[0].match(path):
+            found |= route.methods or set()
+    return sorted(found)
