@@ -14,6 +14,7 @@ from embergate.gateway.audit.redaction import (
     bounded,
     redact,
     redact_body,
+    redact_query,
     storable,
 )
 
@@ -61,6 +62,11 @@ def test_body_is_written_down_as_far_as_its_message_knows_it(body: Any, written:
 )
 def test_what_is_called_like_a_secret_is_left_out_at_any_depth(name: str) -> None:
     assert redact({"query": [{name: {"a": "s3cret"}}]}) == {"query": [{name: REDACTED}]}
+
+
+def test_query_is_written_down_without_keys_and_what_a_provider_sends() -> None:
+    query = {"code": "s3cret", "state": "s3cret", "api_key": "s3cret", "filter": "a\0b"}
+    assert redact_query(query) == {"code": REDACTED, "state": REDACTED, "api_key": REDACTED, "filter": "a\ufffdb"}
 
 
 def test_names_that_only_hold_a_secret_name_are_kept() -> None:
