@@ -167,6 +167,11 @@ def require_fields(message: Message, prefix: str = "") -> None:
             raise InvalidArgumentError(f"{field} is required", field=field)
 
 
+def has_required_fields(message_type: type[Message]) -> bool:
+    """Tell whether a create needs any field."""
+    return any(REQUIRED in behaviors(message_type, name) for name in message_type.model_fields)
+
+
 def write_message(message: Message) -> dict[str, Any]:
     """Return proto3 JSON, ready for a JSON encoder."""
     return message.model_dump(mode="json", by_alias=True)

@@ -18,8 +18,8 @@ PART_SUFFIX: Final = "Update"
 M = TypeVar("M", bound=Message)
 
 
-async def read_json(request: Request) -> Any:
-    """Return the request's body as JSON; an empty one is an empty object.
+async def read_json(request: Request, *, is_required: bool) -> Any:
+    """Return the request's body as JSON; none at all is an empty object, where a call does without.
 
     Raises: InvalidArgumentError saying where it is not JSON; PayloadTooLargeError beyond a megabyte.
     """
@@ -28,6 +28,8 @@ async def read_json(request: Request) -> Any:
         received += chunk
         if len(received) > MAX_BODY_BYTES:
             raise PayloadTooLargeError(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    if is_required and not received.strip():
+        raise InvalidArgumentError("the body is missing: send a JSON object")
     try:
         value = orjson.loads(received) if received.strip() else {}
     except orjson.JSONDecodeError as error:
@@ -59,8 +61,8 @@ def body_of(message_type: type[M]) -> Any:
     return Depends(parsed)
 
 
-def request_body(message_type: type[Message], *, is_part: bool) -> dict[str, Any]:
+def request_body(message_type: type[Message], *, is_part: bool, is_required: bool) -> dict[str, Any]:
     """Return the OpenAPI description of a body; `gateway/document.py` adds the schema that it names."""
     name = message_type.__name__ + (PART_SUFFIX if is_part else INPUT_SUFFIX)
     reference = {"$ref": f"#/components/schemas/{name}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
+    return {"requestBody": {"required": is_required, "content": {"application/json": {"schema": reference}}}}

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.fields import lower_camel
-from embergate.aip.message import Message
+from embergate.aip.message import Message, has_required_fields
 from embergate.aip.status import Code
 from embergate.errors import UnavailableError
 from embergate.gateway.access import Permission, require
@@ -63,7 +63,7 @@ class Operation:
             "summary": summary,
             "dependencies": [Depends(self.enter, scope="function")],
             "responses": {200: {"model": self.answers, "description": "Done."}, **self._errors()},
-            "openapi_extra": request_body(self.takes, is_part=self.takes_part) if self.takes else None,
+            "openapi_extra": self._request_body() if self.takes else None,
         }
 
     async def enter(self, request: Request) -> AsyncIterator[None]:
@@ -87,10 +87,19 @@ class Operation:
             if caller is not None and self.needs is not None:
                 require(caller, self.needs, account_id=account_id)
             if self.takes is not None:
-                request.state.json = await read_json(request)
+                request.state.json = await read_json(request, is_required=self._needs_body)
                 event.payload["body"] = redact_body(request.state.json, self.takes)
             request.state.call = call
             yield
+
+    @property
+    def _needs_body(self) -> bool:
+        """Whether a call without a body is a mistake: an update of nothing, or a message that lacks what it needs."""
+        return self.takes is not None and (self.takes_part or has_required_fields(self.takes))
+
+    def _request_body(self) -> dict[str, Any]:
+        assert self.takes is not None, "asked for the body of a call without one. This is a bug."
+        return request_body(self.takes, is_part=self.takes_part, is_required=self._needs_body)
 
     def _errors(self) -> dict[int | str, dict[str, Any]]:
         if self.needs is not None:
