@@ -12,8 +12,9 @@ from embergate.errors import InvalidRequestError
 
 Inputs = list[str] | list[list[int]]
 MAX_NAME_CHARACTERS: Final = 200
-# What stands for an input in the validated request.
-ONE, SEVERAL = "", [""]
+# What stands for the input in the validated request, whose own input is checked by hand.
+ONE: Final = ""
+SEVERAL: Final = [""]
 
 
 class EmbeddingRequest(BaseModel):
