@@ -36,7 +36,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_names_every_command() -> None:
     listed = run("--help").stdout
-    for command in ("serve", "embed", "models", "bench", "openapi", "migrate", "backup"):
+    for command in ("serve", "embed", "models", "bench", "openapi", "migrate", "backup", "audit", "secrets"):
         assert command in listed
 
 
