@@ -119,7 +119,7 @@ async def test_reader_sees_one_moment_and_holds_up_no_writer(jobs: Database) -> 
     async with jobs.reading() as db:
         counting = select(func.count()).select_from(JobRow)
         before = await db.scalar(counting)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(60):
             await insert(jobs, JobRow(name="b"))
         assert (before, await db.scalar(counting)) == (1, 1)
     assert await names(jobs) == ["a", "b"]
@@ -132,7 +132,7 @@ async def test_reader_cannot_write(jobs: Database) -> None:
 
 
 async def test_no_lock_is_held_before_the_first_statement(jobs: Database) -> None:
-    async with jobs.writing() as early, asyncio.timeout(3):
+    async with jobs.writing() as early, asyncio.timeout(60):
         await insert(jobs, JobRow(name="a"))
         early.add(JobRow(name="b"))
     assert await names(jobs) == ["a", "b"]

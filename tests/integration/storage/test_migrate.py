@@ -13,7 +13,7 @@ from embergate.errors import ConfigurationError
 from embergate.storage import migrate
 from embergate.storage.database import Database
 from embergate.storage.migrate import HISTORY, History, SchemaState
-from embergate.storage.rows import NAMING_CONVENTION, Duration, Json, UtcDateTime
+from embergate.storage.rows import NAMING_CONVENTION, Base, Duration, Json, UtcDateTime
 from embergate.storage.rows import text as text_type
 from tools import migrations
 
@@ -71,8 +71,9 @@ def own(tmp_path: Path) -> Migrations:
 
 @pytest.fixture
 async def fresh(database: Database) -> Database:
-    """A database that knows of no migration yet."""
+    """A database that knows of no migration yet, and has no table."""
     async with database.migrating() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
         await connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
     return database
 

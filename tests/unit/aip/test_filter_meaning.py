@@ -404,7 +404,7 @@ def test_enum_without_a_shared_prefix(names: tuple[str, ...], message: str) -> N
         compile_filter("e=XYZZY", {"e": FieldType(Kind.ENUM, enum_names=names)})
 
 
-@settings(max_examples=200, deadline=2_000)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.tuples(
