@@ -33,7 +33,7 @@ def test_clean_module_has_no_findings() -> None:
 
 
 def test_settings_may_be_read_by_the_composition_root() -> None:
-    assert lint_source("app.py", "from embergate.settings import Settings\n") == []
+    assert lint_source("app/engine.py", "from embergate.settings import Settings\n") == []
 
 
 def test_named_escape_excuses_its_own_rule_only() -> None:

@@ -30,7 +30,7 @@ INPUTS: list[tuple[Any, Inputs]] = [
 ]
 BAD_INPUTS: list[tuple[Any, str]] = [
     (None, "input is required"),
-    ("", "input[0] is an empty string"),
+    ("", "input is an empty string"),
     (["a", ""], "input[1] is an empty string"),
     ([], "input must not be an empty list"),
     ([[]], "input[0] is an empty list of token ids"),
@@ -102,7 +102,8 @@ def test_bad_input_is_told_where_and_what(value: Any, said: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         parse(input=value)
     assert said in caught.value.message
-    assert caught.value.param == "input"
+    # The very place that the message begins with.
+    assert caught.value.param == caught.value.message.split(" ")[0]
 
 
 @pytest.mark.parametrize(
@@ -177,4 +178,4 @@ def test_any_object_is_taken_or_refused_by_name(body: dict[str, Any]) -> None:
         parse_embedding_request(encoded, max_inputs=4)
     except InvalidRequestError as error:
         blamed = error.param
-    assert blamed is None or blamed in body or blamed in {"model", "input"}
+    assert blamed is None or blamed in body or blamed == "model" or blamed.startswith("input")

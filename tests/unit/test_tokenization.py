@@ -183,7 +183,7 @@ def test_ids_stay_as_they_are_without_special_tokens(model2vec: TextTokenizer) -
 def test_id_outside_the_vocabulary_is_named_with_the_range(bert: TextTokenizer, token_id: int) -> None:
     with pytest.raises(InvalidRequestError, match=rf"input\[1\]\[2\] is token id {token_id}; .* 0 to 319") as caught:
         bert.encode_ids([[5], [5, 6, token_id]])
-    assert caught.value.param == "input"
+    assert caught.value.param == "input[1][2]"
 
 
 def test_too_many_ids_are_refused_or_cut_like_text(bert: TextTokenizer) -> None:
