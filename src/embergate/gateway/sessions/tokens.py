@@ -154,22 +154,30 @@ class AccessTokens:
         return key
 
     async def _key_to_sign_with(self, db: AsyncSession, moment: datetime) -> SigningKey:
-        keys = await self._stored_keys(db)
+        rows = await store.list_signing_keys(db)
+        keys = self._readable(rows)
         if not keys or moment - keys[-1].create_time >= self._rules.signing_key_age:
-            await self._make_key(db, moment)
+            await self._make_key(db, rows, moment)
             keys = await self._stored_keys(db)
         settled = [key for key in keys if key.create_time <= moment - SETTLING]
         return settled[-1] if settled else keys[0]
 
-    async def _make_key(self, db: AsyncSession, moment: datetime) -> None:
-        numbers = [int(row.id) for row in await store.list_signing_keys(db)]
-        encrypted = self._keyring.encrypt(new_secret_bytes())
-        await store.insert_signing_key(db, str(max(numbers, default=0) + 1), encrypted, moment)
+    async def _make_key(self, db: AsyncSession, rows: Sequence[SigningKeyRow], moment: datetime) -> None:
+        """Make the key after those of `rows`.
+
+        NOTE: the number follows from the very rows that a key was found missing among. Read again, they could hold the key
+        that another process has just made, and this would make one more.
+        """
+        number = max((int(row.id) for row in rows), default=0) + 1
+        await store.insert_signing_key(db, str(number), self._keyring.encrypt(new_secret_bytes()), moment)
 
     async def _stored_keys(self, db: AsyncSession) -> list[SigningKey]:
+        return self._readable(await store.list_signing_keys(db))
+
+    def _readable(self, rows: Sequence[SigningKeyRow]) -> list[SigningKey]:
         """Return the keys that this process can read, oldest first."""
         readable: list[tuple[SigningKeyRow, bytes]] = []
-        for row in await store.list_signing_keys(db):
+        for row in rows:
             try:
                 readable.append((row, self._keyring.decrypt(row.encrypted_key)))
             except DecryptionError:
