@@ -36,8 +36,8 @@ VARIABLE: Final = "EMBERGATE_SECRET_KEYS"
 HTTPS_OR_LOOPBACK: Final = re.compile(r"https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]")
 
 
-def database_url(settings: Settings) -> str:
-    """Return where the database is: where the settings say, or in the data directory, which is made if need be.
+def database_url(settings: Settings, *, is_made: bool = True) -> str:
+    """Return where the database is: where the settings say, or a file in the data directory; both are made, if `is_made`.
 
     Raises: ConfigurationError if the data directory cannot be used.
     """
@@ -46,7 +46,8 @@ def database_url(settings: Settings) -> str:
     _make_data_dir(settings.data_dir)
     path = settings.data_dir.absolute() / DATABASE_FILE
     try:
-        path.touch(mode=0o600)  # SQLite would let everybody read it; its companions take the mode from it
+        if is_made:
+            path.touch(mode=0o600)  # SQLite would let everybody read it; its companions take the mode from it
     except OSError as error:
         raise ConfigurationError(f"EMBERGATE_DATA_DIR: {path} cannot be used: {error.strerror}") from error
     return f"sqlite:///{path}"

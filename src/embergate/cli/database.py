@@ -36,5 +36,5 @@ def backup(file: Annotated[Path, typer.Argument(help="The file to write; it must
     from embergate.settings import load_settings
     from embergate.storage.backup import back_up
 
-    asyncio.run(back_up(database_url(load_settings()), file))
+    asyncio.run(back_up(database_url(load_settings(), is_made=False), file))
     typer.echo(f"{file}: {file.stat().st_size:,} bytes")
