@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx2
 import pytest
 import time_machine
 
@@ -240,17 +241,25 @@ async def test_page_token_is_good_for_its_own_list_only(platform: Platform, admi
     assert theirs.status_code == 400
 
 
+async def answered(client: httpx2.AsyncClient, method: str, path: str, **options: Any) -> int:
+    """Call until there is an answer: a slow machine may have no connection left for a while."""
+    while (answer := await client.request(method, path, **options)).status_code == 503:
+        pass
+    return answer.status_code
+
+
 async def test_fifty_calls_at_once_leave_one_unbroken_chain(platform: Platform, admin: str) -> None:
+    def body(number: int) -> dict[str, str]:
+        return {"role": "user", "email": f"{number}@mine.example"}
+
+    users = "/v1/accounts/mine/users"
     async with platform.client(admin) as client:
-        answers = await asyncio.gather(
-            *(client.get("/v1/accounts/mine/users/admin/apiKeys") for _ in range(25)),
-            *(
-                client.post(
-                    f"/v1/accounts/mine/users?userId=u{number % 20}", json={"role": "user", "email": f"{number}@a.b"}
-                )
-                for number in range(25)
-            ),
+        statuses = await asyncio.gather(
+            *(answered(client, "GET", f"{users}/admin/apiKeys") for _ in range(25)),
+            *(answered(client, "POST", f"{users}?userId=u{n % 20}", json=body(n)) for n in range(25)),
         )
-    assert sorted({answer.status_code for answer in answers}) == [200, 409]
+    assert (statuses.count(200), statuses.count(409)) == (45, 5)
     report = (await verified(platform.database, platform.keyring.keys(AUDIT_SEAL)))["mine"]
-    assert (report.num_intact, report.problem) == (50, "")
+    assert report.is_intact
+    assert (await listed(platform, admin, filter="status.code=OK"))["totalSize"] == 45
+    assert (await listed(platform, admin, filter="status.code=ALREADY_EXISTS"))["totalSize"] == 5
