@@ -174,8 +174,8 @@ class Graph:
         self.weights_bytes += values.size * (2 if self.precision is Precision.BF16 else 4)
         if self.precision is Precision.BF16 and tensor.dtype != "BF16":
             values = Tensor(to_bfloat16_bits(values), "BF16").float32()
-        is_mapped = values is tensor.array or values.base is tensor.array
-        return self.shared(values if is_mapped else self.scratch.keep(values))
+        is_stored_so = values is tensor.array  # then it lies in the checkpoint's own file
+        return self.shared(values if is_stored_so else self.scratch.keep(values))
 
     # --- layers -----------------------------------------------------------------------------------------------------
 
