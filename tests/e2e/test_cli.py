@@ -36,7 +36,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_names_every_command() -> None:
     listed = run("--help").stdout
-    for command in ("serve", "embed", "models", "bench", "openapi", "migrate", "backup", "audit", "secrets"):
+    operating = ("accounts", "users", "keys", "credit-codes", "credits", "audit", "secrets", "migrate", "backup")
+    for command in ("serve", "embed", "models", "bench", "openapi", *operating):
         assert command in listed
 
 

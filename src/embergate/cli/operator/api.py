@@ -54,8 +54,6 @@ class Api:
         try:
             response = await self._http.request(method, f"/v1/{path}", params=given, json=body)
             answer = response.json()
-        except httpx2.InvalidURL as error:
-            raise InvalidRequestError(f"--server: {error}") from None
         except httpx2.TransportError as error:
             raise EmbergateError(f"{self._http.base_url} cannot be reached: {error or type(error).__name__}") from None
         except ValueError:
@@ -159,8 +157,14 @@ async def _client(target: Target) -> AsyncIterator[httpx2.AsyncClient]:
     if target.server:
         if not target.api_key:
             raise ConfigurationError("a server asks for a key: give --api-key, or set EMBERGATE_API_KEY")
+        try:
+            url = httpx2.URL(target.server)
+        except httpx2.InvalidURL:
+            url = httpx2.URL("")
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise InvalidRequestError("--server: expected a URL such as https://embeddings.example.org")
         key = {"authorization": f"Bearer {target.api_key}"}
-        async with httpx2.AsyncClient(base_url=target.server, headers=agent | key, timeout=TIMEOUT_S) as http:
+        async with httpx2.AsyncClient(base_url=url, headers=agent | key, timeout=TIMEOUT_S) as http:
             yield http
         return
     async with operator_gateway(load_settings()) as gateway:
