@@ -55,6 +55,7 @@ class OidcProvider:
         self.person = Person()
         self.keys = {"key-1": key_called("key-1")}
         self.algorithm = "RS256"
+        self.names_its_keys = True
         # What the ID token is signed with, where that is not the newest key.
         self.signing_key: Any = None
         self.metadata_changes: dict[str, Any] = {}
@@ -151,7 +152,9 @@ class OidcProvider:
         key_id, key = cast(tuple[str, Any], list(self.keys.items())[-1])
         if self.algorithm == "none":
             key = None
-        return jwt.encode(claims, self.signing_key or key, self.algorithm, headers={"kid": key_id})
+        return jwt.encode(
+            claims, self.signing_key or key, self.algorithm, headers={"kid": key_id} if self.names_its_keys else {}
+        )
 
     async def _user_info(self, request: Request) -> Response:
         assert request.headers["authorization"] == "Bearer access"

@@ -69,11 +69,15 @@ async def test_no_route_lets_a_caller_in_without_a_live_credential(platform: Pla
     assert (await platform.call(revoked, "GET", "/v1/accounts")).status_code == 200
     path = f"/v1/accounts/{MINE}/users/admin/apiKeys:delete"
     assert (await platform.call(keys["admin"], "POST", path, json={"keyId": revoked_id})).status_code == 200
+    session = (await platform.log_in(apiKey=keys["admin"])).token
+    assert (await platform.call(session, "POST", "/v1/auth/logout", json={})).status_code == 200
+    forged = (await platform.log_in(apiKey=keys["admin"])).token[:-4] + "AAAA"
+    bad = (None, "eg_nobody-has-this-key", expired, revoked, session, forged, "a.b.c", "eyJ.ey.ey")
     num_walked = 0
     for route in routes(platform):
         if route.path in PUBLIC or (route.operation is not None and route.operation.needs is None):
             continue
-        for credential in (None, "eg_nobody-has-this-key", expired, revoked, "a.b.c", "ey.ey.ey"):
+        for credential in bad:
             answer = await platform.call(credential, route.method, route.for_user(MINE, "admin"), json={})
             assert answer.status_code == 401, (route, credential)
             assert answer.json()["error"]["code"] == "UNAUTHORIZED"

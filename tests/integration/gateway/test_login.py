@@ -212,7 +212,7 @@ async def test_logout_by_refresh_token_needs_no_access_token(platform: Platform,
 
 async def test_logout_without_a_session_is_refused(platform: Platform, admin: str) -> None:
     nobody = await platform.call(None, "POST", "/v1/auth/logout", json={})
-    assert (nobody.status_code, nobody.json()["error"]["code"]) == (401, "UNAUTHORIZED")
+    assert (nobody.status_code, nobody.json()["code"]) == (401, 16)
     unknown = await platform.call(None, "POST", "/v1/auth/logout", json={"refreshToken": "made up"})
     assert (unknown.status_code, unknown.json()["code"]) == (401, 16)
     with_key = await platform.call(admin, "POST", "/v1/auth/logout", json={})
@@ -283,6 +283,27 @@ async def test_login_that_meets_a_change_of_the_password_opens_nothing_that_outl
         assert answer.status_code in {200, 401}
         if answer.status_code == 200:
             assert (await platform.refresh(answer.json()["refreshToken"])).status_code == 401
+
+
+async def test_password_that_changes_while_it_is_compared_opens_and_changes_nothing(
+    platform: Platform, admin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passwords = platform.gateway.sessions.passwords
+    compare = passwords.fits
+
+    async def compare_slowly(password_hash: str | None, password: str) -> bool:
+        fits = await compare(password_hash, password)
+        await platform.set_password("acme", "ada", "an operator's choice")
+        return fits
+
+    with monkeypatch.context() as patched:
+        patched.setattr(passwords, "fits", compare_slowly)
+        answer = await login(platform, email=EMAIL, password=PASSWORD)
+        assert (answer.status_code, answer.json()) == (401, WRONG)
+        await platform.set_password("acme", "ada", PASSWORD)
+        key = await platform.add_key("acme", "ada")
+        assert (await change(platform, key, PASSWORD, "a new password")).status_code == 403
+    await platform.log_in(email=EMAIL, password="an operator's choice")
 
 
 async def test_too_many_logins_by_one_address_are_a_429(database: Database) -> None:

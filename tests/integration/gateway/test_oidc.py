@@ -222,6 +222,17 @@ async def test_key_that_the_provider_has_made_since_is_looked_for(
     assert (provider.num_requests["/keys"], provider.num_requests[DISCOVERY]) == (3, 2)
 
 
+async def test_id_token_that_names_no_key_is_checked_with_the_only_one(
+    server: Platform, provider: OidcProvider
+) -> None:
+    provider.names_its_keys = False
+    assert (await log_in(server)).status_code == 200
+    provider.keys["key-2"] = key_called("key-2")
+    fresh = Platform(server.database, oidc=provider.client())
+    assert (await log_in(fresh)).status_code == 401
+    fresh.close()
+
+
 async def test_state_of_another_browser_is_refused(server: Platform, provider: OidcProvider) -> None:
     async with server.client() as thief, server.client() as victim:
         stolen = await authorized(thief)
@@ -256,12 +267,14 @@ async def test_login_that_took_too_long_begins_anew(server: Platform) -> None:
     assert "start again" in answer.json()["message"]
 
 
-@pytest.mark.parametrize("cookie", ["nonsense", "", "another"])
+@pytest.mark.parametrize("cookie", ["nonsense", "", "another", "number"])
 async def test_forged_cookie_is_refused(server: Platform, cookie: str) -> None:
     async with server.client() as browser:
         query = await authorized(browser)
-        if cookie == "another":  # something else that the server has encrypted
-            cookie = server.keyring.encrypt(b'{"for": "something else"}').decode()
+        # What else the server may have encrypted.
+        others = {"another": b'{"for": "something else"}', "number": b"7"}
+        if cookie in others:
+            cookie = server.keyring.encrypt(others[cookie]).decode()
         browser.cookies.clear()
         browser.cookies.set("embergate_oidc", cookie)
         assert (await browser.get(CALLBACK, params=query)).status_code == 401
@@ -344,6 +357,13 @@ async def test_provider_that_calls_itself_otherwise_is_refused(server: Platform,
     answer = await server.call(None, "GET", LOGIN)
     assert answer.status_code == 503
     assert f"calls itself {provider.issuer}/; set EMBERGATE_OIDC_ISSUER" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("name", ["token_endpoint", "jwks_uri", "userinfo_endpoint"])
+async def test_endpoint_that_is_not_https_is_refused(server: Platform, provider: OidcProvider, name: str) -> None:
+    provider.metadata_changes = {name: "ftp://127.0.0.1/"}
+    answer = await server.call(None, "GET", LOGIN)
+    assert (answer.status_code, answer.json()["message"]) == (503, f"the OIDC provider's {name} is not https")
 
 
 async def test_provider_that_never_answers_is_a_503(

@@ -35,6 +35,7 @@ ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES25
 REQUIRED: Final = ["iss", "sub", "aud", "exp", "iat"]
 LEEWAY_S: Final = 60
 ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+OPTIONAL_ENDPOINTS: Final = ("userinfo_endpoint",)
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
@@ -150,7 +151,8 @@ class OidcProvider:
                 f"the OIDC provider calls itself {str(issuer)[:200]}; set EMBERGATE_OIDC_ISSUER to exactly that"
             )
         scheme = self._client.issuer.partition(":")[0] + "://"
-        for name in ENDPOINTS:
+        optional = [name for name in OPTIONAL_ENDPOINTS if name in metadata]
+        for name in (*ENDPOINTS, *optional):
             if not str(metadata[name]).startswith(("https://", scheme)):
                 raise UnavailableError(f"the OIDC provider's {name} is not https")
 

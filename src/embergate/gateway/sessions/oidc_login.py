@@ -77,10 +77,10 @@ def _provider(call: Call) -> OidcProvider:
 
 def _opened(call: Call, cookie: str) -> dict[str, Any]:
     try:
-        kept: dict[str, Any] = orjson.loads(call.deps.keyring.decrypt(cookie.encode()))
+        kept = orjson.loads(call.deps.keyring.decrypt(cookie.encode()))
     except (DecryptionError, orjson.JSONDecodeError):
         raise UnauthenticatedError(STALE) from None
     # Other things are encrypted with these keys as well.
-    if kept.get("for") != PURPOSE or kept["ends"] < now().timestamp():
+    if not isinstance(kept, dict) or kept.get("for") != PURPOSE or kept["ends"] < now().timestamp():
         raise UnauthenticatedError(STALE)
     return kept

@@ -26,7 +26,6 @@ from embergate.gateway.sessions.schemas import (
     RefreshSessionTokenRequest,
     RefreshSessionTokenResponse,
 )
-from embergate.web.caller import credential_of
 
 Pair = RefreshSessionTokenResponse
 LOGIN: Final = Operation("Login", Pair, needs=None, takes=LoginRequest, writes=True)
@@ -77,8 +76,7 @@ async def logout(
     call: CurrentCall, request: Annotated[LogoutRequest, body_of(LogoutRequest)], http: Request
 ) -> Response:
     """End the session of the refresh token in the body, or else of the access token in the header."""
-    credential = "" if request.refresh_token else credential_of(http.headers)
-    await service.logout(call, request.refresh_token, credential)
+    await service.logout(call, request.refresh_token, http.headers)
     return answer(Empty())
 
 

@@ -1,8 +1,8 @@
 """The rules of sessions: who may open one, how its tokens are replaced, and how it ends.
 
 A refresh token is good for one use. Shown again later, one of the two who showed it is a thief, and the session ends. Shown
-again within seconds it is refused only: a client that asked twice at once keeps the pair that the first answer held, and a
-thief gains nothing by being quick.
+again within seconds it is refused only, so that a client that asked twice at once keeps the pair that the first answer held;
+a thief who was those seconds ahead of the owner is found out when the owner shows the token once more.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.datastructures import Headers
 
 from embergate.aip.errors import InvalidArgumentError
 from embergate.clock import now
@@ -28,6 +29,7 @@ from embergate.ids import new_id, new_token
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import UserRow
 from embergate.storage.tables.credentials import RefreshTokenRow, SessionRow
+from embergate.web.caller import credential_of
 
 # The same for an unknown address and a wrong password; and it may help whoever is in several accounts.
 WRONG_LOGIN: Final = (
@@ -169,8 +171,8 @@ def _used_before(call: Call, token: RefreshTokenRow, session: SessionRow, moment
     return UnauthenticatedError("the refresh token was used before, so the session has been ended; log in again")
 
 
-async def logout(call: Call, refresh_token: str, credential: str) -> None:
-    """End the session of a refresh token, of an access token without one. Raises: UnauthenticatedError, UnauthorizedError."""
+async def logout(call: Call, refresh_token: str, headers: Headers) -> None:
+    """End the session of a refresh token, or else that of the access token in the headers. Raises: UnauthenticatedError."""
     if refresh_token:
         found = await store.find_by_refresh_token(call.db, call.deps.keyring.refresh_digests_of(refresh_token))
         if found is None:
@@ -178,7 +180,10 @@ async def logout(call: Call, refresh_token: str, credential: str) -> None:
         _, session, user = found
         account_id, session_id = session.account_id, session.id
     else:
-        caller = await call.deps.authenticator.authenticate(credential)
+        try:
+            caller = await call.deps.authenticator.authenticate(credential_of(headers))
+        except UnauthorizedError as error:
+            raise UnauthenticatedError(error.message) from None
         user = await users.get(call.db, caller.account, caller.user)
         account_id, session_id = caller.account, caller.session_id
     note_user(call, user, session_id)
