@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -243,6 +244,10 @@ async def test_database_that_cannot_be_reached_is_unavailable_and_its_url_stays_
         assert caught.value.http_status == 503
         assert SECRET not in str(caught.value)
     await database.close()
+    # NOTE: the driver's thread of a connection that failed reports its end to this loop, which must not be closed by then.
+    async with asyncio.timeout(60):
+        while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 async def test_database_that_does_not_exist_on_the_server_is_unavailable(postgresql_url: str) -> None:
