@@ -20,9 +20,9 @@ TEMPLATE = "embergate_template"
 
 
 class PostgresqlServer:
-    """A server of its own on a Unix socket, with nothing in it that must last."""
+    """A server of its own on a Unix socket; nothing in it must last, unless it `is_durable`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_durable: bool = False) -> None:
         # Not at the top: only those who have the dev dependencies can start one.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that this machine has no folder for sockets; there is one for all
@@ -33,8 +33,9 @@ class PostgresqlServer:
         self.bin: Path = self._server.bin_path
         self._names = (f"embergate_{number}" for number in itertools.count())
         self.psql(f"CREATE DATABASE {TEMPLATE}")
-        self.psql("ALTER SYSTEM SET fsync = off")
-        self.psql("SELECT pg_reload_conf()")
+        if not is_durable:
+            self.psql("ALTER SYSTEM SET fsync = off")
+            self.psql("SELECT pg_reload_conf()")
         run_elsewhere(_migrated, self.url(TEMPLATE))
 
     def url(self, name: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from embergate.app.gateway import oidc_client, session_rules
 from embergate.errors import ConfigurationError
-from embergate.gateway.sessions.oidc import OidcClient
+from embergate.gateway.sessions.oidc_client import OidcClient
 from embergate.gateway.sessions.rules import SessionRules
 from embergate.settings import Settings
 

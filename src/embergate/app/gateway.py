@@ -10,7 +10,7 @@ import re
 import tempfile
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from embergate.aip.paging import PageTokens
 from embergate.errors import ConfigurationError
@@ -18,7 +18,7 @@ from embergate.gateway.authentication import DatabaseAuthenticator
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.policy_settings.policies import Policies
 from embergate.gateway.sessions.attempts import LoginAttempts
-from embergate.gateway.sessions.oidc import OidcClient, OidcProvider
+from embergate.gateway.sessions.oidc_client import OidcClient
 from embergate.gateway.sessions.parts import SessionParts
 from embergate.gateway.sessions.passwords import Passwords
 from embergate.gateway.sessions.rules import SessionRules
@@ -26,9 +26,13 @@ from embergate.gateway.sessions.tokens import AccessTokens
 from embergate.gateway.startup import check_keyring, first_account
 from embergate.ids import new_secret_bytes
 from embergate.settings import Settings
+from embergate.storage import locks
 from embergate.storage.database import Database
 from embergate.storage.migrate import require_current, upgrade
 from embergate.web.keyring import MIN_MASTER_BYTES, Keyring
+
+if TYPE_CHECKING:
+    from embergate.gateway.sessions.oidc import OidcProvider
 
 DATABASE_FILE: Final = "embergate.db"
 SECRET_FILE: Final = "secret.key"  # noqa: S105 - a file's name
@@ -82,8 +86,7 @@ def gateway_over(
     """Return the gateway's parts over a database and the secrets that belong to it."""
     rules = rules or SessionRules()
     tokens = AccessTokens(keyring, rules)
-    provider = OidcProvider(oidc) if oidc else None
-    sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), provider)
+    sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), _oidc_provider(oidc) if oidc else None)
     authenticator = DatabaseAuthenticator(database, keyring, tokens)
     return GatewayDeps(
         database=database,
@@ -93,6 +96,12 @@ def gateway_over(
         policies=Policies(database),
         sessions=sessions,
     )
+
+
+def _oidc_provider(client: OidcClient) -> OidcProvider:
+    from embergate.gateway.sessions.oidc import OidcProvider  # a tenth of a start, for the few servers that have one
+
+    return OidcProvider(client)
 
 
 def session_rules(settings: Settings) -> SessionRules:
@@ -145,6 +154,9 @@ async def prepare_gateway(settings: Settings) -> str | None:
             await require_current(gateway.database)
         given = settings.bootstrap_api_key
         async with gateway.database.writing() as db:
+            await locks.lock(
+                db, locks.START
+            )  # of several servers that start on an empty database, one makes the account
             await check_keyring(db, gateway.keyring)
             key = given.get_secret_value() if given is not None else None
             return await first_account(db, gateway.keyring, settings.bootstrap_account, key)

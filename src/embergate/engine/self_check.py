@@ -16,7 +16,7 @@ from embergate.errors import ModelError
 
 # Under these a precision changes results in a way that a search would show.
 MIN_COSINE: Final = {Precision.F32: 0.99999, Precision.BF16: 0.999, Precision.INT8: 0.98}
-NUM_SPEED_TEXTS: Final = 8
+NUM_SPEED_TEXTS: Final = 4
 CHECK_TEXTS: Final = (
     "What is the capital of France?",
     "Paris is the capital and largest city of France, on the river Seine.",

@@ -129,7 +129,8 @@ class ResourceType(Generic[R, M]):
         self.filterable = _with_columns(fields_of(message), self._columns)
         self.sortable = {name: of for name, of in self.filterable.items() if of.kind not in UNSORTABLE}
         ordered = {ROW_ID: getattr(row, ROW_ID)} if pattern else {}
-        self.collection = Collection(row, {**self._columns, **ordered}, searched=self.rules.searched)
+        endings = {"name": getattr(row, ROW_ID)} if pattern else {}
+        self.collection = Collection(row, {**self._columns, **ordered}, searched=self.rules.searched, endings=endings)
 
     def name_of(self, row: R) -> str:
         """Return the row's resource name."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -60,11 +60,15 @@ def by_code_points(column: ColumnElement[Any], dialect: str) -> ColumnElement[An
 
 @dataclass(frozen=True, slots=True)
 class FilterSql:
-    """Turns filters into conditions on `columns`, by their dotted paths, in a dialect; `searched` ones hold bare words."""
+    """Turns filters into conditions on `columns`, by their dotted paths, in a dialect; `searched` ones hold bare words.
+
+    `endings` are columns with what a string ends with behind its last slash: an index may serve them, and not the whole.
+    """
 
     columns: Columns
     searched: Sequence[str]
     dialect: str
+    endings: Columns = field(default_factory=dict)
 
     def condition(self, node: Node) -> ColumnElement[bool]:
         """Return the condition that is true exactly where the filter is.
@@ -121,7 +125,12 @@ class FilterSql:
         if isinstance(value, bool):
             return _apply(column, operator, literal(value, Boolean()))
         if isinstance(value, str):
-            return _compare_string(by_code_points(column, self.dialect), operator, value)
+            whole = _compare_string(by_code_points(column, self.dialect), operator, value)
+            ending = self.endings.get(".".join(field.names))
+            if ending is None or operator is not Operator.EQ:
+                return whole
+            last = by_code_points(ending, self.dialect)
+            return and_(whole, _compare_string(last, operator, value.rpartition("/")[2]))
         if field.type.kind is Kind.NUMBER:
             return _apply(column, operator, literal(_as_float(value), Double()))
         return _compare_integer(column, operator, value)

@@ -17,12 +17,13 @@ from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from embergate.errors import ConfigurationError
-from embergate.storage import tables  # noqa: F401 - completes Base.metadata
+from embergate.storage import (
+    locks,
+    tables,  # noqa: F401 - completes Base.metadata
+)
 from embergate.storage.database import Database
 from embergate.storage.rows import Base
 
-# Any number that no other program takes for its own lock in the same PostgreSQL database.
-ADVISORY_LOCK: Final = 0x656D62657267
 # The first with a collation that lower-cases alike on every machine; filters need it.
 MIN_POSTGRESQL: Final = 17
 
@@ -61,8 +62,7 @@ async def upgrade(database: Database, history: History = HISTORY) -> None:
     """
     async with database.migrating() as connection:
         await _check_server(connection, database)
-        if database.dialect == "postgresql":
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        await locks.lock(connection, locks.MIGRATION)
         # Only now: another process may have run them while this one waited.
         found = _state(await connection.run_sync(_revisions), history)
         if found is SchemaState.NEWER:

@@ -21,7 +21,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from embergate.clock import now
-from embergate.gateway.sessions.oidc import OidcClient
+from embergate.gateway.sessions.oidc_client import OidcClient
 
 CLIENT_ID: Final = "embergate-of-tests"
 CLIENT_SECRET: Final = "secret of the client, with : and %"

@@ -18,7 +18,7 @@ from embergate.gateway.accounts.schemas import Account
 from embergate.gateway.api_keys import service as api_keys
 from embergate.gateway.api_keys.schemas import ApiKey
 from embergate.gateway.sessions import service as sessions
-from embergate.gateway.sessions.oidc import OidcClient
+from embergate.gateway.sessions.oidc_client import OidcClient
 from embergate.gateway.sessions.passwords import Passwords
 from embergate.gateway.sessions.rules import SessionRules
 from embergate.gateway.users import service as users

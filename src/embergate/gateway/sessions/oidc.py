@@ -11,7 +11,6 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx2
@@ -23,6 +22,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 from embergate.clock import monotonic_s
 from embergate.errors import UnauthenticatedError, UnavailableError
 from embergate.gateway.sessions.bounded_http import BoundedTransport
+from embergate.gateway.sessions.oidc_client import Attempt, OidcClient
 from embergate.ids import new_token
 
 TIMEOUT_S: Final = 10.0
@@ -37,25 +37,6 @@ LEEWAY_S: Final = 60
 ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 OPTIONAL_ENDPOINTS: Final = ("userinfo_endpoint",)
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class OidcClient:
-    """What the provider knows this server as. The secret is empty for a public client."""
-
-    issuer: str
-    client_id: str
-    redirect_url: str
-    client_secret: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A login that has begun: what binds the provider's answer to the browser that asked."""
-
-    state: str = field(repr=False)
-    nonce: str = field(repr=False)
-    code_verifier: str = field(repr=False)
 
 
 class OidcProvider:

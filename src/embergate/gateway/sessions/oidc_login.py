@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -16,10 +16,13 @@ from embergate.clock import now
 from embergate.errors import FailedPreconditionError, ForbiddenError, NotFoundError, UnauthenticatedError
 from embergate.gateway.call import Call
 from embergate.gateway.sessions import service, store
-from embergate.gateway.sessions.oidc import Attempt, OidcProvider
+from embergate.gateway.sessions.oidc_client import Attempt
 from embergate.gateway.sessions.schemas import RefreshSessionTokenResponse
 from embergate.gateway.users.service import email_key
 from embergate.web.keyring import DecryptionError
+
+if TYPE_CHECKING:
+    from embergate.gateway.sessions.oidc import OidcProvider
 
 # Somebody may have to find their second factor first.
 ATTEMPT_LIFETIME: Final = timedelta(minutes=10)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from embergate.gateway.sessions.attempts import LoginAttempts
-from embergate.gateway.sessions.oidc import OidcProvider
 from embergate.gateway.sessions.passwords import Passwords
 from embergate.gateway.sessions.rules import SessionRules
 from embergate.gateway.sessions.tokens import AccessTokens
+
+if TYPE_CHECKING:
+    from embergate.gateway.sessions.oidc import OidcProvider
 
 
 @dataclass(frozen=True, slots=True)

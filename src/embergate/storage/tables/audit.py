@@ -34,8 +34,16 @@ class AuditEntryRow(Base):
     hash: Mapped[bytes] = mapped_column(LargeBinary(32))
 
     __table_args__ = (
-        Index("ix_audit_entries_account_id_timestamp_id", "account_id", "timestamp", "id"),
-        Index("ix_audit_entries_account_id_principal_timestamp_id", "account_id", "principal", "timestamp", "id"),
+        # The last column is in no order: with it, entries that are not for everybody are counted by the index alone.
+        Index("ix_audit_entries_account_id_timestamp", "account_id", "timestamp", "id", "is_admin_action"),
+        Index(
+            "ix_audit_entries_account_id_principal_timestamp",
+            "account_id",
+            "principal",
+            "timestamp",
+            "id",
+            "is_admin_action",
+        ),
     )
 
 

@@ -39,7 +39,10 @@ class CreditRedemptionRow(Base):
     credit_code: Mapped[str] = mapped_column(ForeignKey("credit_codes.code"))
     create_time: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    __table_args__ = (Index("ux_credit_redemptions_credit_code_account_id", "credit_code", "account_id", unique=True),)
+    __table_args__ = (
+        Index("ux_credit_redemptions_credit_code_account_id", "credit_code", "account_id", unique=True),
+        Index("ix_credit_redemptions_account_id_create_time_id", "account_id", "create_time", "id"),
+    )
 
 
 class PostingRow(Base):
