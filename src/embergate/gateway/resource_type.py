@@ -130,7 +130,7 @@ class ResourceType(Generic[R, M]):
         self.sortable = {name: of for name, of in self.filterable.items() if of.kind not in UNSORTABLE}
         ordered = {ROW_ID: getattr(row, ROW_ID)} if pattern else {}
         endings = {"name": getattr(row, ROW_ID)} if pattern else {}
-        self.collection = Collection(row, {**self._columns, **ordered}, searched=self.rules.searched, endings=endings)
+        self.collection = Collection(row, {**self._columns, **ordered}, endings=endings)
 
     def name_of(self, row: R) -> str:
         """Return the row's resource name."""
@@ -167,19 +167,20 @@ class ResourceType(Generic[R, M]):
         `window` gives more conditions, of the moment when the first page was asked for: tokens carry it to the others.
         Raises: InvalidArgumentError naming the parameter that is wrong.
         """
-        checked = compile_filter(query.filter, self.filterable, aliases=self.rules.aliases)
-        asked_order = query.order_by if self.rules.is_ordered_by_caller else ""
         rules = self.rules
+        checked = compile_filter(query.filter, self.filterable, aliases=rules.aliases, searched=rules.searched)
+        asked_order = query.order_by if rules.is_ordered_by_caller else ""
         order = parse_order(
             asked_order, self.sortable, default=rules.default_order, aliases=rules.aliases, last=rules.last_key
         )
-        # The parent, which is in the path, and every other parameter that chooses rows.
+        # The parent, which is in the path, and every other parameter that chooses rows or their order.
         digest = request_digest(
             {
                 "account": call.account_id,
+                "parent": call.event.resource,
                 "method": call.event.method,
                 "filter": query.filter,
-                "order": asked_order,
+                "order": str(order),
                 **query.more_for_digest(),
             }
         )
