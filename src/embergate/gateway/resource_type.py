@@ -22,6 +22,7 @@ from embergate.aip.message_fields import fields_of
 from embergate.aip.names import ResourcePattern
 from embergate.aip.ordering import OrderKey, parse_order
 from embergate.aip.paging import page_size_of, request_digest
+from embergate.aip.status import Code
 from embergate.gateway.call import Call
 from embergate.storage.collection import Collection, PageQuery
 from embergate.storage.rows import Base
@@ -33,6 +34,8 @@ UNSORTABLE: Final = frozenset({Kind.MESSAGE, Kind.LIST, Kind.MAP, Kind.STRUCT})
 
 ROW_ID: Final = "id"
 NAME: Final = ("name",)
+# The columns of the status of a resource that keeps none: it is always fine.
+OK_STATUS: Final = {"status.code": literal(Code.OK.value), "status.message": literal("")}
 
 R = TypeVar("R", bound=Base)
 M = TypeVar("M", bound=Message)
@@ -74,6 +77,12 @@ class ListParameters(ReadParameters):
         return {}
 
 
+class UnorderedListParameters(ListParameters):
+    """The query of a List whose order is its own."""
+
+    order_by: str = Field("", description="Not used: the order is always the same.")
+
+
 class UpdateParameters(QueryParameters):
     """The query of every Update."""
 
@@ -84,6 +93,7 @@ class UpdateParameters(QueryParameters):
 
 ReadQuery = Annotated[ReadParameters, Query()]
 ListQuery = Annotated[ListParameters, Query()]
+UnorderedListQuery = Annotated[UnorderedListParameters, Query()]
 UpdateQuery = Annotated[UpdateParameters, Query()]
 
 

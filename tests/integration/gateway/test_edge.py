@@ -7,8 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from embergate.clock import now
 from embergate.errors import UnavailableError
 from embergate.gateway import upkeep
+from embergate.gateway.audit.trail import Event
+from embergate.gateway.call import Call
+from embergate.gateway.edge import NOBODY, unit_of_work
 from embergate.web.caller import Role
 from tests.integration.gateway.platform import Platform
 
@@ -59,3 +63,42 @@ async def test_last_use_that_cannot_be_written_is_written_the_next_time(
     assert not await used()
     await upkeep.settle(platform.gateway)
     assert await used()
+
+
+async def test_client_that_leaves_during_the_commit_does_not_keep_others_from_noticing(platform: Platform) -> None:
+    noticed: list[str] = []
+    committing = asyncio.Event()
+    event = Event("Revoke", timestamp=now())
+    call = Call(NOBODY, platform.gateway, db=None, event=event, account_id="acme")  # type: ignore[arg-type]
+
+    async def revoke() -> None:
+        async with unit_of_work(call, writes=True, audited=True):
+            call.after_commit.append(lambda: noticed.append("revoked"))
+            commit = call.db.commit
+
+            async def slow_commit() -> None:
+                committing.set()
+                await asyncio.sleep(0.01)
+                await commit()
+
+            call.db.commit = slow_commit  # type: ignore[method-assign]
+
+    task = asyncio.create_task(revoke())
+    await committing.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert noticed == ["revoked"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "num_found"), [("status.code=OK", 1), ("status.code=INTERNAL", 0), ("NOT status:*", 0)]
+)
+async def test_status_can_be_filtered_where_it_is_always_fine(
+    platform: Platform, condition: str, num_found: int
+) -> None:
+    admin = await platform.add_account("acme")
+    for path, plural in (("/v1/accounts", "accounts"), ("/v1/accounts/acme/users", "users")):
+        answer = await platform.call(admin, "GET", path, params={"filter": condition})
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()[plural]) == num_found
