@@ -100,6 +100,14 @@ class FailedPreconditionError(EmbergateError):
     code = "FAILED_PRECONDITION"
 
 
+class SuspendedError(EmbergateError):
+    """The account is suspended."""
+
+    # NOTE: of the inference plane, where Fireworks answers so.
+    http_status = 412
+    code = "PRECONDITION_FAILED"
+
+
 class TooManyRequestsError(EmbergateError):
     """Too many requests; try again after the time in retry-after."""
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
 
 from embergate.errors import UnavailableError
 from embergate.storage import failures
+from embergate.storage.direct import run_directly
 from embergate.storage.engines import DialectName, Engines, open_engines
 
 POOL_SIZE: Final = 8
+T = TypeVar("T")
 
 
 class Database:
@@ -64,6 +67,18 @@ class Database:
             yield db
             await _to_the_end(db.commit())
 
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Do synchronous work in one transaction, and return what it returns once that is committed.
+
+        As `writing`, for the few transactions that every request waits for: on SQLite it takes a third of the time.
+        Raises: as the work does, and UnavailableError as `writing`.
+        """
+        if self.dialect == "postgresql":
+            async with self.writing() as db:
+                return await (await db.connection()).run_sync(work)
+        async with _connection_in_time(), self._engines.writing.connect() as held:
+            return await _to_the_end(run_directly(held, work))
+
     @asynccontextmanager
     async def migrating(self) -> AsyncIterator[AsyncConnection]:
         """Hand out a connection of its own, in one transaction, for changing the schema; on SQLite without foreign keys."""
@@ -84,7 +99,7 @@ async def _connection_in_time() -> AsyncIterator[None]:
         raise UnavailableError(failures.BUSY) from error
 
 
-async def _to_the_end(commit: Coroutine[Any, Any, None]) -> None:
+async def _to_the_end(commit: Coroutine[Any, Any, T]) -> T:
     """Await a commit that has begun, also when cancelled: a statement under way cannot be taken back."""
     task = asyncio.ensure_future(commit)
     cancelled: asyncio.CancelledError | None = None
@@ -93,6 +108,7 @@ async def _to_the_end(commit: Coroutine[Any, Any, None]) -> None:
             await asyncio.shield(task)
         except asyncio.CancelledError as error:
             cancelled = error
-    task.result()
+    result = task.result()
     if cancelled is not None:
         raise cancelled
+    return result

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from embergate.clock import monotonic_s
 from embergate.errors import ConfigurationError, UnavailableError
 from embergate.storage import failures, text
+from embergate.storage.sqlite_driver import DRIVER
 
 DialectName = Literal["sqlite", "postgresql"]
 
@@ -76,7 +77,7 @@ _create = partial(
 def _sqlite(url: URL, pool_size: int, statement_timeout_s: float | None) -> Engines:
     if not url.database or url.database.startswith(":") or url.query:
         raise ConfigurationError("the database URL must name a file and nothing else: sqlite:///file.db")
-    url = url.set(drivername="sqlite+aiosqlite")
+    url = url.set(drivername=DRIVER)
     pool: dict[str, Any] = {"max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
     reading = _create(url, pool_size=pool_size, **pool)
     _prepare_sqlite(reading, "BEGIN", _sqlite_pragmas(LOCK_TIMEOUT_S, "query_only = ON"))

@@ -16,7 +16,12 @@ UpsertingInsert = postgresql.Insert | sqlite.Insert
 
 def dialect_insert(db: AsyncSession, into: type[Base] | Table) -> UpsertingInsert:
     """Return the session's database's INSERT, which has `on_conflict_do_nothing` and `on_conflict_do_update`."""
-    insert = postgresql.insert if db.get_bind().dialect.name == "postgresql" else sqlite.insert
+    return insert_for(db.get_bind().dialect.name, into)
+
+
+def insert_for(dialect: str, into: type[Base] | Table) -> UpsertingInsert:
+    """Return a dialect's INSERT; see `dialect_insert`."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return insert(into)
 
 

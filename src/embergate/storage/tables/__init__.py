@@ -1,5 +1,12 @@
 """The tables, a module for each area. Importing this package imports them all, so that `Base.metadata` is complete."""
 
-from embergate.storage.tables import accounts, audit, credentials, credits  # noqa: A004 - nobody quits by it
+from embergate.storage.tables import (
+    accounts,
+    audit,
+    credentials,
+    credits,  # noqa: A004 - nobody quits by it
+    prices,
+    usage,
+)
 
-__all__ = ["accounts", "audit", "credentials", "credits"]
+__all__ = ["accounts", "audit", "credentials", "credits", "prices", "usage"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from embergate.storage.rows import Base, Json, UtcDateTime
@@ -22,8 +22,22 @@ class AccountRow(Base):
     account_type: Mapped[str] = mapped_column(String(40))
     state: Mapped[str] = mapped_column(String(20))
     suspend_state: Mapped[str] = mapped_column(String(40))
+    # PREPAID, out of its credit and no more, or POSTPAID.
+    billing: Mapped[str] = mapped_column(String(20), server_default="POSTPAID")
     notification_settings: Mapped[dict[str, Any] | None] = mapped_column(Json)
     create_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    update_time: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class QuotaRow(Base):
+    """A limit of an account that is not the platform's own: what is enforced, and up to what the account may raise it."""
+
+    __tablename__ = "quotas"
+
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
+    max_value: Mapped[int] = mapped_column(BigInteger)
     update_time: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -1,0 +1,1 @@
+"""Metering: every call counted once, charged once, and told by whom and what for."""

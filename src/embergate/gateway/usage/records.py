@@ -1,0 +1,75 @@
+"""`UsageRecord`: what one call used, and what tells it apart from others.
+
+Units: prices in billionths of a dollar a token (nanos). Every token costs a whole number of them, so no sum is ever rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Final
+
+import orjson
+
+EMBEDDING: Final = "EMBEDDING_INFERENCE_USAGE"
+SLOT: Final = timedelta(minutes=15)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+ID_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """By what usage is told apart; see `UsageDimensionsRow`."""
+
+    account_id: str
+    usage_type: str
+    model: str
+    api_key_id: str
+    team: str
+    project: str
+    environment: str
+    is_batch: bool
+    price_nanos: int
+    cached_price_nanos: int
+
+    @property
+    def id(self) -> bytes:
+        """A hash of them all, the same on every server."""
+        return blake2b(orjson.dumps(astuple(self)), digest_size=ID_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """What one call used; `prompt_tokens` include those that were cached."""
+
+    dimensions: Dimensions
+    time: datetime
+    request_id: str
+    user_id: str
+    num_inputs: int
+    prompt_tokens: int
+    cached_tokens: int = 0
+    idempotency_key: str | None = None
+    request_digest: bytes | None = None
+
+    @property
+    def cost_nanos(self) -> int:
+        """What it costs."""
+        computed = self.prompt_tokens - self.cached_tokens
+        return computed * self.dimensions.price_nanos + self.cached_tokens * self.dimensions.cached_price_nanos
+
+    @property
+    def slot(self) -> int:
+        """Its quarter of an hour."""
+        return slot_of(self.time)
+
+
+def slot_of(moment: datetime) -> int:
+    """Return the number of the quarter of an hour that a moment is in, since 1970 in UTC."""
+    return (moment - EPOCH) // SLOT
+
+
+def start_of(slot: int) -> datetime:
+    """Return the moment at which a quarter of an hour begins."""
+    return EPOCH + slot * SLOT

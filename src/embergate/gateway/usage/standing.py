@@ -1,0 +1,121 @@
+"""How an account stands: what it has, what it has spent this month, and whether it may go on.
+
+Units: billionths of a dollar (nanos).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, Table, bindparam, select
+
+from embergate.gateway.accounts.schemas import SuspendState
+from embergate.gateway.credits.ledger import credit_of
+from embergate.gateway.money import NANOS_PER_UNIT
+from embergate.storage.tables.accounts import AccountRow, QuotaRow
+from embergate.storage.tables.credits import BalanceRow
+
+CURRENCY: Final = "USD"
+MONTHLY_SPEND: Final = "monthly-spend-usd"
+
+ACCOUNTS: Final[Table] = AccountRow.__table__  # type: ignore[assignment]
+QUOTAS: Final[Table] = QuotaRow.__table__  # type: ignore[assignment]
+BALANCES: Final[Table] = BalanceRow.__table__  # type: ignore[assignment]
+# Statements that every call waits for are made once: to make one takes as long as to run it.
+PLAIN_ACCOUNTS: Final = (
+    select(ACCOUNTS.c.id, ACCOUNTS.c.billing, ACCOUNTS.c.suspend_state, QUOTAS.c.value)
+    .outerjoin(QUOTAS, (QUOTAS.c.account_id == ACCOUNTS.c.id) & (QUOTAS.c.id == MONTHLY_SPEND))
+    .where(ACCOUNTS.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(ACCOUNTS.c.id)
+)
+LOCKED_ACCOUNTS: Final = PLAIN_ACCOUNTS.with_for_update(of=ACCOUNTS)
+FOUND_BALANCES: Final = select(BALANCES.c.ledger_account, BALANCES.c.amount_nanos).where(
+    BALANCES.c.ledger_account.in_(bindparam("names", expanding=True)), BALANCES.c.currency_code == CURRENCY
+)
+
+
+class Billing(enum.StrEnum):
+    """How an account pays: out of the credit it has, and then not at all; or for what is more than its credit, later."""
+
+    PREPAID = "PREPAID"
+    POSTPAID = "POSTPAID"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An account at one moment. `monthly_limit_nanos` None is no limit; `suspend_state` is the one that is written down."""
+
+    account_id: str
+    billing: Billing
+    suspend_state: SuspendState
+    credit_nanos: int
+    spent_nanos: int
+    monthly_limit_nanos: int | None
+
+    @property
+    def computed_state(self) -> SuspendState:
+        """Whether it may go on: what an operator or a failed payment says stands, the rest follows from its money."""
+        if self.suspend_state in {SuspendState.BLOCKED_BY_ABUSE_RULE, SuspendState.FAILED_PAYMENTS}:
+            return self.suspend_state
+        if self.billing is Billing.PREPAID and self.credit_nanos <= 0:
+            return SuspendState.CREDIT_DEPLETED
+        if self.monthly_limit_nanos is not None and self.spent_nanos >= self.monthly_limit_nanos:
+            return SuspendState.MONTHLY_SPEND_LIMIT_EXCEEDED
+        return SuspendState.UNSUSPENDED
+
+    def shortfall(self, cost_nanos: int) -> SuspendState | None:
+        """Return what keeps the account from paying so much more: its state, or what it would be."""
+        if self.computed_state is not SuspendState.UNSUSPENDED:
+            return self.computed_state
+        if self.billing is Billing.PREPAID and cost_nanos > self.credit_nanos:
+            return SuspendState.CREDIT_DEPLETED
+        if self.monthly_limit_nanos is not None and self.spent_nanos + cost_nanos > self.monthly_limit_nanos:
+            return SuspendState.MONTHLY_SPEND_LIMIT_EXCEEDED
+        return None
+
+    def after(self, cost_nanos: int) -> Standing:
+        """Return the standing once so much more is charged."""
+        from_credit = self.from_credit(cost_nanos)
+        return replace(
+            self, credit_nanos=self.credit_nanos - from_credit, spent_nanos=self.spent_nanos + cost_nanos
+        )
+
+    def from_credit(self, cost_nanos: int) -> int:
+        """Return how much of a charge is paid by credit, which goes first."""
+        return max(0, min(cost_nanos, self.credit_nanos))
+
+
+def spend_of(account_id: str, moment: datetime) -> str:
+    """Return the ledger account that gathers what an account is charged in a month, in UTC."""
+    return f"accounts/{account_id}/spend/{moment:%Y-%m}"
+
+
+def receivable_of(account_id: str) -> str:
+    """Return the ledger account of what an account owes."""
+    return f"accounts/{account_id}/receivable"
+
+
+def standings(
+    connection: Connection, account_ids: Collection[str], moment: datetime, *, for_update: bool = False
+) -> dict[str, Standing]:
+    """Return how accounts stand at a moment; `for_update` makes other charges of them wait for the transaction's end."""
+    ids = sorted(account_ids)
+    accounts = connection.execute(LOCKED_ACCOUNTS if for_update else PLAIN_ACCOUNTS, {"ids": ids}).all()
+    # Only now, once nobody else changes them.
+    asked = [name for account_id in ids for name in (credit_of(account_id), spend_of(account_id, moment))]
+    found = dict(connection.execute(FOUND_BALANCES, {"names": asked}).tuples().all())
+    return {
+        row.id: Standing(
+            account_id=row.id,
+            billing=Billing(row.billing),
+            suspend_state=SuspendState(row.suspend_state),
+            credit_nanos=found.get(credit_of(row.id), 0),
+            spent_nanos=found.get(spend_of(row.id, moment), 0),
+            monthly_limit_nanos=None if row.value is None else row.value * NANOS_PER_UNIT,
+        )
+        for row in accounts
+    }
