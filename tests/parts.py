@@ -39,6 +39,7 @@ async def parts_over(database_url: str, key: str, limits: InferenceLimits) -> As
         await first_account(db, keyring, "default", key)
     gateway = gateway_over(database, keyring)
     engine = Engine()
-    yield Parts(engine, Registry(), gateway.authenticator, gateway.policies, limits, gateway=gateway)
+    yield Parts(engine, Registry(), gateway.authenticator, gateway.policies, gateway.meter, limits, gateway=gateway)
     engine.close()
+    await gateway.meter.close()
     await database.close()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from typing import Final
 
 import structlog
 from fastapi import FastAPI
@@ -15,9 +16,11 @@ from embergate.clock import now
 from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
 from embergate.engine.loaded_model import LoadedModel
+from embergate.engine.loading.catalog import load_catalog, price_class_nanousd
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.sources import identify
-from embergate.engine.loading.spec import PoolingMode, Precision
+from embergate.engine.loading.spec import ModelSpec, PoolingMode, Precision
+from embergate.engine.loading.weights import Weights
 from embergate.engine.memory import MemoryMeter
 from embergate.engine.registry import Registry, ServedModel, resource_of
 from embergate.engine.scheduler import SchedulerLimits
@@ -28,13 +31,12 @@ from embergate.gateway.upkeep import keep_up, settle
 from embergate.inference.deps import Deps, InferenceLimits
 from embergate.model_setting import ModelSetting
 from embergate.settings import Settings
-from embergate.web.caller import Authenticator
-from embergate.web.policy import ModelPolicies
 
+TOKENS_IN_A_PRICE: Final = 1_000_000
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-def build_deps(settings: Settings, authenticator: Authenticator, policies: ModelPolicies) -> Deps:
+def build_deps(settings: Settings, gateway: GatewayDeps) -> Deps:
     """Make the parts that `settings` describe; no model is loaded yet."""
     engine = Engine(
         SchedulerLimits(max_batch_tokens=settings.max_batch_tokens, max_queued_tokens=settings.max_queued_tokens),
@@ -46,7 +48,7 @@ def build_deps(settings: Settings, authenticator: Authenticator, policies: Model
         max_request_bytes=settings.max_request_bytes,
         timeout_s=settings.request_timeout_s,
     )
-    return Deps(engine=engine, registry=Registry(), authenticator=authenticator, policies=policies, limits=limits)
+    return Deps(engine, Registry(), gateway.authenticator, gateway.policies, gateway.meter, limits)
 
 
 def check_models(settings: Settings) -> None:
@@ -78,7 +80,16 @@ def load_model(asked: ModelSetting, settings: Settings) -> ServedModel:
         model.encode(["warm"])  # ready means that a forward pass has run
         check = None
     account, slug = resource_of(model.spec.name, settings.bootstrap_account)
-    return ServedModel(account, slug, model, now(), check, meter.use(model.backend.weights_bytes))
+    memory = meter.use(model.backend.weights_bytes)
+    return ServedModel(account, slug, model, now(), check, memory, list_price_nanos(model.spec))
+
+
+def list_price_nanos(spec: ModelSpec) -> int:
+    """Return what a token of a model costs, in billionths of a dollar, if nobody has set another price: by its size."""
+    entry = load_catalog().find(spec.name)
+    if entry is not None:
+        return entry.price_nanousd_per_million_tokens // TOKENS_IN_A_PRICE
+    return price_class_nanousd(Weights(spec.folder).num_values) // TOKENS_IN_A_PRICE
 
 
 def serving_lifespan(
@@ -97,6 +108,7 @@ def serving_lifespan(
         loading.cancel()
         upkeep.cancel()
         await settle(gateway)
+        await gateway.meter.close()
         await gateway.database.close()
         await asyncio.to_thread(deps.engine.close)
         deps.registry.close()

@@ -24,6 +24,9 @@ from embergate.gateway.sessions.passwords import Passwords
 from embergate.gateway.sessions.rules import SessionRules
 from embergate.gateway.sessions.tokens import AccessTokens
 from embergate.gateway.startup import check_keyring, first_account
+from embergate.gateway.usage.meter import AccountMeter
+from embergate.gateway.usage.terms import TermsBook
+from embergate.gateway.usage.writer import UsageWriter
 from embergate.ids import new_secret_bytes
 from embergate.settings import Settings
 from embergate.storage import locks
@@ -94,6 +97,7 @@ def gateway_over(
         page_tokens=PageTokens(keyring.keys("page-token")),
         authenticator=authenticator,
         policies=Policies(database),
+        meter=AccountMeter(TermsBook(database), UsageWriter(database)),
         sessions=sessions,
     )
 

@@ -70,7 +70,7 @@ def openapi() -> None:
 
     settings = load_settings()
     gateway = gateway_over(Database.open("sqlite:///never-opened.db"), Keyring([bytes(32)]))
-    deps = build_deps(settings, gateway.authenticator, gateway.policies)
+    deps = build_deps(settings, gateway)
     document = openapi_document(create_app(deps, gateway))
     deps.engine.close()
     typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())

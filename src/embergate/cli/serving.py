@@ -33,7 +33,7 @@ def run_server(settings: Settings) -> int:
     sockets = listen(settings.host, settings.port)
     new_key = asyncio.run(prepare_gateway(settings))
     gateway = open_gateway(settings, statement_timeout_s=STATEMENT_TIMEOUT_S)
-    deps = build_deps(settings, gateway.authenticator, gateway.policies)
+    deps = build_deps(settings, gateway)
     failures: list[EmbergateError] = []
 
     def on_failure(error: EmbergateError) -> None:

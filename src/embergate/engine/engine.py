@@ -48,6 +48,20 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenizedRequest:
+    """One request's inputs as the network sees them, and how long that took, in seconds."""
+
+    rows: Sequence[TokenizedText]
+    queue_s: float
+    tokenizer_s: float
+
+    @property
+    def num_tokens(self) -> tuple[int, ...]:
+        """The tokens of each input: what will be run, and billed."""
+        return tuple(len(row.input_ids) for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedResult:
     """Vectors in input order. Shapes: vectors (n, dimensions), float32."""
 
@@ -71,22 +85,30 @@ class Engine:
 
         Raises: InvalidRequestError for an input that does not fit the model; OverloadedError if the queue is full.
         """
+        return await self.run(model, await self.tokenize(model, inputs, options), options)
+
+    async def tokenize(self, model: LoadedModel, inputs: Inputs, options: EmbedOptions) -> TokenizedRequest:
+        """Tokenise one request's inputs, which tells what it will cost. Raises: as `embed`."""
         model.check_dimensions(options.dimensions)
         submitted_at_s = monotonic_s()
         with self.runner.reserved(_estimated_tokens(inputs)):
             rows, started_at_s = await self._tokenize(model, inputs, options.prompt)
-        tokenized_at_s = monotonic_s()
-        ticket = await self._run(model, rows, options)
+        return TokenizedRequest(rows, started_at_s - submitted_at_s, monotonic_s() - started_at_s)
+
+    async def run(self, model: LoadedModel, request: TokenizedRequest, options: EmbedOptions) -> EmbedResult:
+        """Embed a tokenised request. Raises: OverloadedError if the queue is full."""
+        submitted_at_s = monotonic_s()
+        ticket = await self._run(model, request.rows, options)
         assert ticket.vectors is not None, "a ticket without error has vectors. This is a bug."
         vectors = finish(ticket.vectors, dimensions=options.dimensions, normalize=model.normalizes(options.normalize))
         begun_at_s = ticket.started_at_s or ticket.finished_at_s
         timings = Timings(
-            tokenizer_queue_s=started_at_s - submitted_at_s,
-            tokenizer_s=tokenized_at_s - started_at_s,
-            queue_s=begun_at_s - tokenized_at_s,
+            tokenizer_queue_s=request.queue_s,
+            tokenizer_s=request.tokenizer_s,
+            queue_s=begun_at_s - submitted_at_s,
             forward_s=ticket.finished_at_s - begun_at_s,
         )
-        return EmbedResult(vectors, tuple(len(row.input_ids) for row in rows), timings)
+        return EmbedResult(vectors, request.num_tokens, timings)
 
     async def _tokenize(self, model: LoadedModel, inputs: Inputs, prompt: str) -> tuple[Sequence[TokenizedText], float]:
         """Tokenise part by part: others' texts come in between, and nothing goes on for a caller who left."""

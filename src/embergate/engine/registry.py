@@ -33,6 +33,8 @@ class ServedModel:
     loaded_at: datetime
     self_check: SelfCheck | None = None
     memory: MemoryUse | None = None
+    # Billionths of a dollar a token, by the model's size.
+    list_price_nanos: int = 0
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:

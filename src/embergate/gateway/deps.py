@@ -14,6 +14,7 @@ from embergate.gateway.sessions.parts import SessionParts
 from embergate.storage.database import Database
 from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
+from embergate.web.metering import Meter
 from embergate.web.policy import ModelPolicies
 
 
@@ -41,6 +42,18 @@ class ForgetfulPolicies(ModelPolicies, Protocol):
         ...
 
 
+class ForgetfulMeter(Meter, Protocol):
+    """A meter that remembers accounts' terms for a moment."""
+
+    def forget(self) -> None:
+        """Look every account's terms up again: one of them may have changed."""
+        ...
+
+    async def close(self) -> None:
+        """Wait until every charge is written."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayDeps:
     """The parts that gateway rooms use."""
@@ -51,6 +64,7 @@ class GatewayDeps:
     authenticator: ForgetfulAuthenticator
     sessions: SessionParts
     policies: ForgetfulPolicies
+    meter: ForgetfulMeter
 
 
 def gateway_of(request: Request) -> GatewayDeps:

@@ -11,6 +11,7 @@ from embergate.engine.engine import Engine
 from embergate.engine.registry import Registry, ServedModel
 from embergate.errors import ForbiddenError, ModelLoadingError, ModelNotFoundError
 from embergate.web.caller import Authenticator
+from embergate.web.metering import Meter
 from embergate.web.metrics import Metrics
 from embergate.web.policy import ModelPolicies
 
@@ -32,6 +33,7 @@ class Deps:
     registry: Registry
     authenticator: Authenticator
     policies: ModelPolicies
+    meter: Meter
     limits: InferenceLimits = field(default_factory=InferenceLimits)
     metrics: Metrics = field(default_factory=Metrics)
     is_ready: bool = False

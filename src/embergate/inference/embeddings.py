@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Request
@@ -22,6 +23,7 @@ from embergate.inference.encoding import encode_vectors
 from embergate.inference.schemas import EmbeddingRequest, Inputs, parse_embedding_request
 from embergate.web.caller import Caller, CurrentCaller
 from embergate.web.errors import JSONResponse
+from embergate.web.metering import ANNOTATIONS_HEADER, IDEMPOTENCY_HEADER, Demand, annotations_of, idempotency_key_of
 
 FINGERPRINT_HEADER: Final = "x-embergate-fingerprint"
 EXPECTED_FINGERPRINT_HEADER: Final = "x-embergate-expect-fingerprint"
@@ -58,18 +60,38 @@ async def create_embeddings(request: Request, caller: CurrentCaller, deps: Curre
 
 async def _answer(request: Request, caller: Caller, deps: Deps) -> Response:
     started_at_s = monotonic_s()
-    body, inputs = await _parse(await request.body(), deps)
+    raw = await request.body()
+    body, inputs = await _parse(raw, deps)
     served = await deps.get_allowed_model(body.model, caller.account)
     options = _options_of(body, served, tenant=caller.account)
     fingerprint = served.model.fingerprint_of(
         dimensions=options.dimensions, normalize=options.normalize, prompt=options.prompt
     )
     _check_fingerprint(request.headers.get(EXPECTED_FINGERPRINT_HEADER), fingerprint)
-    try:
-        result = await until_disconnect(request.receive, deps.engine.embed(served.model, inputs, options))
-    except InvalidRequestError as error:
-        raise _as_sent(error) if body.has_one_input else error from None
-    return await _respond(deps, body, served, result, fingerprint, started_at_s)
+    async with deps.meter.open(_demand_of(request, raw, caller, served)) as tab:
+        try:
+            tokenized = await until_disconnect(request.receive, deps.engine.tokenize(served.model, inputs, options))
+            await tab.reserve(tokenized.num_tokens)
+            result = await until_disconnect(request.receive, deps.engine.run(served.model, tokenized, options))
+        except InvalidRequestError as error:
+            raise _as_sent(error) if body.has_one_input else error from None
+        response = await _respond(deps, body, served, result, fingerprint, started_at_s)
+        await tab.settle()  # what was answered is charged, and what is charged is answered
+        response.headers.update(tab.headers)
+    return response
+
+
+def _demand_of(request: Request, raw: bytes, caller: Caller, served: ServedModel) -> Demand:
+    key = idempotency_key_of(request.headers.get(IDEMPOTENCY_HEADER))
+    return Demand(
+        request_id=request.state.request_id,
+        caller=caller,
+        model=served.id,
+        list_price_nanos=served.list_price_nanos,
+        annotations=annotations_of(request.headers.get(ANNOTATIONS_HEADER)),
+        idempotency_key=key,
+        request_digest=sha256(raw).digest() if key is not None else None,
+    )
 
 
 async def _parse(raw: bytes, deps: Deps) -> tuple[EmbeddingRequest, Inputs]:

@@ -1,7 +1,7 @@
 """Whole transactions on the SQLite connection's own thread: for what every request waits for.
 
-A statement by way of the event loop costs a hop to the thread and back, which is as much as the statement. Synchronous work over
-the very connection costs one for all of it.
+A statement by way of the event loop costs a hop to the thread and back, which is as much as the statement itself. Synchronous
+work over the very connection costs one hop for all of it.
 """
 
 from __future__ import annotations

@@ -66,7 +66,9 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
         self._rows.clear()
 
 
-def _in_one_go(connection: sqlite3.Connection, execute: Callable[[sqlite3.Cursor], object]) -> tuple[_Outcome, Sequence[Any]]:
+def _in_one_go(
+    connection: sqlite3.Connection, execute: Callable[[sqlite3.Cursor], object]
+) -> tuple[_Outcome, Sequence[Any]]:
     cursor = connection.cursor()
     try:
         execute(cursor)
@@ -78,7 +80,7 @@ def _in_one_go(connection: sqlite3.Connection, execute: Callable[[sqlite3.Cursor
 
 class _Connection(AsyncAdapt_aiosqlite_connection):
     __slots__ = ()
-    _cursor_cls = _Cursor
+    _cursor_cls = _Cursor  # type: ignore[assignment]  # it is one, but for the names
 
 
 class _Dbapi(AsyncAdapt_aiosqlite_dbapi):

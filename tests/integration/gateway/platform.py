@@ -71,7 +71,9 @@ class Platform:
         gateway = gateway_over(database, self.keyring, rules, oidc)
         self.gateway = replace(gateway, sessions=replace(gateway.sessions, passwords=Passwords(self.hasher)))
         limits = InferenceLimits(timeout_s=30)
-        self.deps = Deps(Engine(), Registry(), gateway.authenticator, gateway.policies, limits, is_ready=True)
+        self.deps = Deps(
+            Engine(), Registry(), gateway.authenticator, gateway.policies, gateway.meter, limits, is_ready=True
+        )
         self.app = create_app(self.deps, self.gateway)
 
     def close(self) -> None:

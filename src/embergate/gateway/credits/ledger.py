@@ -41,6 +41,7 @@ from embergate.storage.tables.credits import BalanceRow, PostingRow
 
 # What the platform has given away: as far below zero as all the credit ever granted.
 GRANTED_CREDIT: Final = "platform/granted-credit"
+BALANCES: Final[Table] = BalanceRow.__table__  # type: ignore[assignment]
 POSTINGS: Final[Table] = PostingRow.__table__  # type: ignore[assignment]
 INSERT_POSTINGS: Final = insert(POSTINGS)
 HALF_BITS: Final = 32
@@ -122,7 +123,8 @@ def post_all(connection: Connection, currency_code: str, transactions: Sequence[
             )
     if postings:
         rows = [
-            {"ledger_account": name, "currency_code": currency_code, "amount_nanos": sums[name]} for name in sorted(sums)
+            {"ledger_account": name, "currency_code": currency_code, "amount_nanos": sums[name]}
+            for name in sorted(sums)
         ]
         connection.execute(_add_to_balances(connection.dialect.name), rows)
         connection.execute(INSERT_POSTINGS, postings)
@@ -130,10 +132,10 @@ def post_all(connection: Connection, currency_code: str, transactions: Sequence[
 
 @cache
 def _add_to_balances(dialect: str) -> UpsertingInsert:
-    statement = insert_for(dialect, BalanceRow.__table__)
+    statement = insert_for(dialect, BALANCES)
     return statement.on_conflict_do_update(
         index_elements=["ledger_account", "currency_code"],
-        set_={"amount_nanos": BalanceRow.__table__.c.amount_nanos + statement.excluded.amount_nanos},
+        set_={"amount_nanos": BALANCES.c.amount_nanos + statement.excluded.amount_nanos},
     )
 
 

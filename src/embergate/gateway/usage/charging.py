@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Table, insert, select, tuple_
 
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.credits.ledger import Transaction, credit_of, post_all
-from embergate.gateway.usage.records import UsageRecord
+from embergate.gateway.usage.records import UsageRecord, slot_of
 from embergate.gateway.usage.standing import CURRENCY, Standing, receivable_of, spend_of, standings
 from embergate.storage.insertion import UpsertingInsert, insert_for
 from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow, UsageSlotRow
@@ -67,21 +68,23 @@ class _Group:
         return {"refused": refused}
 
 
-def charge(connection: Connection, records: Sequence[UsageRecord], *, known: Set[bytes]) -> list[Charged]:
-    """Charge the records of one moment in the caller's transaction; return what came of each, in order.
+def charge(
+    connection: Connection, records: Sequence[UsageRecord], *, moment: datetime, known: Set[bytes]
+) -> list[Charged]:
+    """Charge records, all at one moment, in the caller's transaction; return what came of each, in order.
 
     `known` are the ids of dimensions that are written down already; those of this group are for the caller to add, once it
     is committed.
     """
     account_ids = {record.dimensions.account_id for record in records}
     # NOTE: this lock is what makes two servers charge an account one after the other.
-    before = standings(connection, account_ids, records[0].time, for_update=True)
+    before = standings(connection, account_ids, moment, for_update=True)
     group = _Group(dict(before), _charged_before(connection, records))
     outcomes = [group.add(record) for record in records]
     if group.accepted:
-        _write_records(connection, group.accepted, known)
-        _write_sums(connection, group.accepted)
-        _post(connection, group.accepted, before)
+        _write_records(connection, group.accepted, moment, known)
+        _write_sums(connection, group.accepted, slot_of(moment))
+        _post(connection, group.accepted, moment, before)
     return [
         Charged(group.standings[record.dimensions.account_id], **outcome)
         for record, outcome in zip(records, outcomes, strict=True)
@@ -102,19 +105,18 @@ def _charged_before(connection: Connection, records: Sequence[UsageRecord]) -> d
     return {(account_id, key): digest for account_id, key, digest in connection.execute(found)}
 
 
-def _write_records(connection: Connection, records: Sequence[UsageRecord], known: Set[bytes]) -> None:
+def _write_records(connection: Connection, records: Sequence[UsageRecord], moment: datetime, known: Set[bytes]) -> None:
     new = {record.dimensions.id: record.dimensions for record in records if record.dimensions.id not in known}
     if new:
         statement = insert_for(connection.dialect.name, DIMENSIONS).on_conflict_do_nothing()
         connection.execute(statement, [{"id": id_, **asdict(new[id_])} for id_ in sorted(new)])
-    connection.execute(INSERT_RECORDS, [_row_of(record) for record in records])
+    connection.execute(INSERT_RECORDS, [{**_row_of(record), "time": moment} for record in records])
 
 
 def _row_of(record: UsageRecord) -> dict[str, Any]:
     return {
         "account_id": record.dimensions.account_id,
         "dimensions_id": record.dimensions.id,
-        "time": record.time,
         "request_id": record.request_id,
         "user_id": record.user_id,
         "num_inputs": record.num_inputs,
@@ -135,19 +137,21 @@ def _add_sums(dialect: str) -> UpsertingInsert:
     )
 
 
-def _write_sums(connection: Connection, records: Sequence[UsageRecord]) -> None:
-    sums: dict[tuple[str, bytes, int], list[int]] = defaultdict(lambda: [0] * len(SUMS))
+def _write_sums(connection: Connection, records: Sequence[UsageRecord], slot: int) -> None:
+    sums: dict[tuple[str, bytes], list[int]] = defaultdict(lambda: [0] * len(SUMS))
     for record in records:
         amounts = (1, record.prompt_tokens, record.cached_tokens, record.cost_nanos)
-        key = (record.dimensions.account_id, record.dimensions.id, record.slot)
+        key = (record.dimensions.account_id, record.dimensions.id)
         sums[key] = [total + amount for total, amount in zip(sums[key], amounts, strict=True)]
-    names = ("account_id", "dimensions_id", "slot", *SUMS)
+    names = ("account_id", "dimensions_id", *SUMS)
     # In one order everywhere, as all rows that several servers write.
-    rows = [dict(zip(names, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
+    rows = [{"slot": slot, **dict(zip(names, (*key, *sums[key]), strict=True))} for key in sorted(sums)]
     connection.execute(_add_sums(connection.dialect.name), rows)
 
 
-def _post(connection: Connection, records: Sequence[UsageRecord], before: Mapping[str, Standing]) -> None:
+def _post(
+    connection: Connection, records: Sequence[UsageRecord], moment: datetime, before: Mapping[str, Standing]
+) -> None:
     """Write each account's charges as one transaction of the ledger: from its credit first, then on its account."""
     costs_nanos: dict[str, int] = defaultdict(int)
     for record in records:
@@ -158,9 +162,9 @@ def _post(connection: Connection, records: Sequence[UsageRecord], before: Mappin
         amounts = {
             credit_of(account_id): -from_credit,
             receivable_of(account_id): from_credit - cost_nanos,
-            spend_of(account_id, records[0].time): cost_nanos,
+            spend_of(account_id, moment): cost_nanos,
         }
         if cost_nanos:
-            cause = f"accounts/{account_id}/usage/{records[0].slot}"
+            cause = f"accounts/{account_id}/usage/{slot_of(moment)}"
             transactions.append(Transaction(cause, {name: amount for name, amount in amounts.items() if amount}))
     post_all(connection, CURRENCY, transactions)

@@ -44,7 +44,6 @@ class UsageRecord:
     """What one call used; `prompt_tokens` include those that were cached."""
 
     dimensions: Dimensions
-    time: datetime
     request_id: str
     user_id: str
     num_inputs: int
@@ -58,11 +57,6 @@ class UsageRecord:
         """What it costs."""
         computed = self.prompt_tokens - self.cached_tokens
         return computed * self.dimensions.price_nanos + self.cached_tokens * self.dimensions.cached_price_nanos
-
-    @property
-    def slot(self) -> int:
-        """Its quarter of an hour."""
-        return slot_of(self.time)
 
 
 def slot_of(moment: datetime) -> int:

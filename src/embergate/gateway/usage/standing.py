@@ -80,9 +80,7 @@ class Standing:
     def after(self, cost_nanos: int) -> Standing:
         """Return the standing once so much more is charged."""
         from_credit = self.from_credit(cost_nanos)
-        return replace(
-            self, credit_nanos=self.credit_nanos - from_credit, spent_nanos=self.spent_nanos + cost_nanos
-        )
+        return replace(self, credit_nanos=self.credit_nanos - from_credit, spent_nanos=self.spent_nanos + cost_nanos)
 
     def from_credit(self, cost_nanos: int) -> int:
         """Return how much of a charge is paid by credit, which goes first."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -19,23 +21,34 @@ from embergate.storage.database import Database
 MAX_GROUP: Final = 500
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A record that waits, and who waits for it."""
+
+    record: UsageRecord
+    on_done: Callable[[Charged | None], None]
+    done: asyncio.Future[Charged]
+
+
 class UsageWriter:
     """Charges records, as many at once as are waiting."""
 
     def __init__(self, database: Database) -> None:
         """Write nothing yet."""
         self._database = database
-        self._waiting: deque[tuple[UsageRecord, asyncio.Future[Charged]]] = deque()
+        self._waiting: deque[_Entry] = deque()
         self._known: set[bytes] = set()
         self._task: asyncio.Task[None] | None = None
 
-    async def write(self, record: UsageRecord) -> Charged:
+    async def write(self, record: UsageRecord, on_done: Callable[[Charged | None], None]) -> Charged:
         """Charge a record; what this returns is committed. Cancelling the call does not stop the charge.
 
+        `on_done` is called for every record of a group, with None for one that could not be written, before anybody else
+        may act on any of them.
         Raises: UnavailableError if the database cannot be written to; nothing is charged then.
         """
         done: asyncio.Future[Charged] = asyncio.get_running_loop().create_future()
-        self._waiting.append((record, done))
+        self._waiting.append(_Entry(record, on_done, done))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await asyncio.shield(done)
@@ -48,19 +61,20 @@ class UsageWriter:
     async def _run(self) -> None:
         while self._waiting:
             group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
-            records = [record for record, _ in group]
             try:
-                outcomes = await self._commit(records)
-            except Exception as error:
-                for _, done in group:
-                    _fail(done, error)
+                outcomes = await self._commit([entry.record for entry in group])
+            except Exception as error:  # noqa: BLE001 - whoever waits for it is told
+                for entry in group:
+                    entry.on_done(None)
+                    _fail(entry.done, error)
                 continue
-            for (_, done), outcome in zip(group, outcomes, strict=True):
-                if not done.done():
-                    done.set_result(outcome)
+            for entry, outcome in zip(group, outcomes, strict=True):
+                entry.on_done(outcome)
+                if not entry.done.done():
+                    entry.done.set_result(outcome)
 
     async def _commit(self, records: list[UsageRecord]) -> list[Charged]:
-        outcomes = await self._database.write(partial(charge, records=records, known=self._known))
+        outcomes = await self._database.write(partial(charge, records=records, moment=now(), known=self._known))
         self._known |= {record.dimensions.id for record in records}
         return outcomes
 

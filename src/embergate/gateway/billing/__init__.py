@@ -1,0 +1,1 @@
+"""What usage costs: summaries and pricing plans."""

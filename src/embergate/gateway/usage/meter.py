@@ -1,0 +1,145 @@
+"""`AccountMeter`: lets calls of the inference plane begin, sets aside what they will cost, and charges them.
+
+Reserving happens in this process alone and at once; charging in the database, where it is checked again. So credit is never
+spent twice, however many calls come together and however many servers there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from embergate.clock import now
+from embergate.errors import InvalidRequestError, SuspendedError
+from embergate.gateway.accounts.schemas import SuspendState
+from embergate.gateway.money import format_amount
+from embergate.gateway.usage.charging import Charged
+from embergate.gateway.usage.prices import Price, price_of
+from embergate.gateway.usage.records import EMBEDDING, Dimensions, UsageRecord
+from embergate.gateway.usage.terms import Terms, TermsBook
+from embergate.gateway.usage.writer import UsageWriter
+from embergate.web.metering import IDEMPOTENCY_HEADER, Demand, Tab
+
+MENDS: Final = {
+    SuspendState.CREDIT_DEPLETED: "its prepaid credit is used up; redeem a credit code",
+    SuspendState.MONTHLY_SPEND_LIMIT_EXCEEDED: "its monthly spend limit is reached; raise the quota monthly-spend-usd, or "
+    "wait for the next month",
+    SuspendState.FAILED_PAYMENTS: "a payment failed; ask the operator",
+    SuspendState.BLOCKED_BY_ABUSE_RULE: "the operator has blocked it",
+}
+
+
+class AccountMeter:
+    """Meters calls by what the database says of their accounts."""
+
+    def __init__(self, terms: TermsBook, writer: UsageWriter) -> None:
+        """Charge by this writer."""
+        self._terms = terms
+        self._writer = writer
+
+    @asynccontextmanager
+    async def open(self, demand: Demand) -> AsyncIterator[Tab]:
+        """See `Meter`."""
+        terms = await self._terms.get(demand.caller.account)
+        state = terms.standing.computed_state
+        if state is not SuspendState.UNSUSPENDED:
+            raise suspended(state)
+        tab = _Tab(demand, terms, self._writer)
+        try:
+            yield tab
+        finally:
+            tab.release()
+
+    def forget(self) -> None:
+        """Look every account's terms up again: one of them may have changed."""
+        self._terms.forget()
+
+    async def close(self) -> None:
+        """Wait until every charge is written."""
+        await self._writer.close()
+
+
+class _Tab:
+    """See `Tab`."""
+
+    def __init__(self, demand: Demand, terms: Terms, writer: UsageWriter) -> None:
+        self._demand = demand
+        self._terms = terms
+        self._writer = writer
+        self._reserved_nanos = 0
+        self._num_tokens: Sequence[int] = ()
+        self._price = Price(0, 0)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+    async def reserve(self, num_tokens: Sequence[int]) -> None:
+        terms, demand = self._terms, self._demand
+        self._price = price_of(
+            demand.model, now(), list_nanos=demand.list_price_nanos, prices=terms.prices, plans=terms.plans
+        )
+        cost_nanos = sum(num_tokens) * self._price.nanos
+        refused = terms.standing.shortfall(terms.reserved_nanos + cost_nanos)
+        if refused is not None:
+            raise suspended(refused, cost_nanos)
+        self._num_tokens = num_tokens
+        self._reserved_nanos = cost_nanos
+        terms.reserved_nanos += cost_nanos
+
+    async def settle(self) -> None:
+        self._terms.num_settling += 1
+        charged = await self._writer.write(self._record(), self._on_done)
+        if charged.refused is not None:
+            raise suspended(charged.refused)
+        if charged.is_other_body:
+            raise InvalidRequestError(
+                f"{IDEMPOTENCY_HEADER}: this key came with another request before; give each request its own",
+                param=IDEMPOTENCY_HEADER,
+            )
+
+    def _on_done(self, charged: Charged | None) -> None:
+        """Let go of the reservation in the step in which the account's money is known to be less by it, never between."""
+        self.release()
+        self._terms.num_settling -= 1
+        self._terms.num_settled += 1
+        if charged is not None:
+            self._terms.standing = charged.standing
+
+    def release(self) -> None:
+        """Give back what is still reserved."""
+        self._terms.reserved_nanos -= self._reserved_nanos
+        self._reserved_nanos = 0
+
+    def _record(self) -> UsageRecord:
+        demand, caller, marks = self._demand, self._demand.caller, self._demand.annotations
+        dimensions = Dimensions(
+            account_id=caller.account,
+            usage_type=EMBEDDING,
+            model=demand.model,
+            api_key_id=caller.key_id,
+            team=marks.team,
+            project=marks.project,
+            environment=marks.environment,
+            is_batch=False,
+            price_nanos=self._price.nanos,
+            cached_price_nanos=self._price.cached_nanos,
+        )
+        return UsageRecord(
+            dimensions,
+            request_id=demand.request_id,
+            user_id=caller.user,
+            num_inputs=len(self._num_tokens),
+            prompt_tokens=sum(self._num_tokens),
+            idempotency_key=demand.idempotency_key,
+            request_digest=demand.request_digest,
+        )
+
+
+def suspended(state: SuspendState, cost_nanos: int | None = None) -> SuspendedError:
+    """Return the error that says why an account may not go on, or cannot pay what one call costs."""
+    if cost_nanos is not None:
+        cost = f"this request costs {format_amount(cost_nanos)} USD, more than is left: "
+        return SuspendedError(f"the account is suspended ({state.value}) or would be: {cost}{MENDS[state]}")
+    return SuspendedError(f"the account is suspended ({state.value}): {MENDS[state]}")
