@@ -78,6 +78,8 @@ class DatabaseAuthenticator:
         if found is None:
             raise UnauthorizedError
         key, user = found
+        if key.delete_time is not None:
+            raise UnauthorizedError
         return caller_of(user, key_id=key.key_id, expires_at=key.expire_time)
 
     async def _look_up_session(self, token: str) -> Caller:

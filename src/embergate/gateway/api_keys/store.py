@@ -39,14 +39,14 @@ async def get(db: AsyncSession, account_id: str, user_id: str, key_id: str) -> A
 
 
 async def find_by_digest(db: AsyncSession, digests: Sequence[bytes]) -> Row[ApiKeyRow, UserRow] | None:
-    """Return the key with one of these digests, and its user, unless it is deleted.
+    """Return the key with one of these digests, and its user, in whatever state it is: also deleted or expired.
 
     NOTE: the one lookup that takes no account: the digest is what tells it.
     """
     statement = (
         select(ApiKeyRow, UserRow)
         .join(UserRow, (UserRow.account_id == ApiKeyRow.account_id) & (UserRow.id == ApiKeyRow.user_id))
-        .where(ApiKeyRow.digest.in_(digests), ApiKeyRow.delete_time.is_(None))
+        .where(ApiKeyRow.digest.in_(digests))
     )
     return (await db.execute(statement)).one_or_none()
 
