@@ -33,6 +33,8 @@ from embergate.web.keyring import Keyring
 MASTER_KEY: Final = bytes(range(32))
 # For what is decided before any database is asked, or alike on both.
 on_sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+# For what several transactions do at once: SQLite has one writer at a time.
+on_postgresql_only = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @dataclass(frozen=True)

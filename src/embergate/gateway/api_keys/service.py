@@ -94,7 +94,7 @@ def name_of(row: ApiKeyRow) -> str:
 async def delete(call: Call, user_id: str, key_id: str) -> None:
     """End a key at once. Raises: NotFoundError."""
     await owner(call, user_id)
-    row = await store.get(call.db, call.account_id, user_id, key_id)
+    row = await store.get(call.db, call.account_id, user_id, key_id, for_update=True)
     row.delete_time = now()
     call.event.resource = name_of(row)
     call.after_commit.append(call.deps.authenticator.forget)
@@ -106,7 +106,8 @@ async def rotate(call: Call, user_id: str, key_id: str, grace: timedelta | None)
     if not timedelta(0) <= grace <= MAX_GRACE:
         raise InvalidArgumentError("gracePeriod must be from 0s to 2592000s (30 days)", field="gracePeriod")
     user = await owner(call, user_id)
-    old = await store.get(call.db, call.account_id, user_id, key_id)
+    # NOTE: locked, so that a key which is deleted at this moment has no successor that outlives it.
+    old = await store.get(call.db, call.account_id, user_id, key_id, for_update=True)
     draft = ApiKey(display_name=old.display_name, annotations=old.annotations, expire_time=old.expire_time)
     await _check_expiry(call, draft.expire_time)
     row, key = await add(call.db, call.deps.keyring, user, draft)

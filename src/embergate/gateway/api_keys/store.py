@@ -24,15 +24,15 @@ API_KEYS: Final = ResourceType(
 )
 
 
-async def get(db: AsyncSession, account_id: str, user_id: str, key_id: str) -> ApiKeyRow:
-    """Return a user's key that is not deleted. Raises: NotFoundError."""
+async def get(db: AsyncSession, account_id: str, user_id: str, key_id: str, *, for_update: bool = False) -> ApiKeyRow:
+    """Return a user's key that is not deleted, locked against others' changes if asked. Raises: NotFoundError."""
     statement = select(ApiKeyRow).where(
         ApiKeyRow.account_id == account_id,
         ApiKeyRow.user_id == user_id,
         ApiKeyRow.key_id == key_id,
         ApiKeyRow.delete_time.is_(None),
     )
-    row = (await db.execute(statement)).scalar_one_or_none()
+    row = (await db.execute(statement.with_for_update() if for_update else statement)).scalar_one_or_none()
     if row is None:
         raise NotFoundError("resource not found")
     return row
