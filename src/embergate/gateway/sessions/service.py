@@ -7,10 +7,12 @@ a thief who was those seconds ahead of the owner is found out when the owner sho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import Headers
 
@@ -142,22 +144,30 @@ async def _issue(call: Call, session: SessionRow, moment: datetime) -> RefreshSe
 
 
 async def refresh(call: Call, refresh_token: str) -> RefreshSessionTokenResponse:
-    """Give a session a fresh pair for its refresh token. Raises: UnauthenticatedError."""
+    """Give a session a fresh pair for its refresh token. Raises: UnauthenticatedError, TooManyRequestsError."""
     if not refresh_token:
         raise InvalidArgumentError("refreshToken is required", field="refreshToken")
     moment = now()
     digests = call.deps.keyring.refresh_digests_of(refresh_token)
+    async with call.deps.database.reading() as db:
+        await _known(call, db, digests)  # first: who makes tokens up must not keep those waiting who write
     is_spent_now = await store.spend(call.db, digests, moment)
-    found = await store.find_by_refresh_token(call.db, digests)
-    if found is None:
-        raise UnauthenticatedError(WRONG_REFRESH_TOKEN)
-    token, session, user = found
+    token, session, user = await _known(call, call.db, digests)
     note_user(call, user, session.id)
     if await store.find_live(call.db, session.account_id, session.id, moment) is None:
         raise UnauthenticatedError(ENDED)
     if not is_spent_now:
         raise _used_before(call, token, session, moment)
     return await _issue(call, session, moment)
+
+
+async def _known(call: Call, db: AsyncSession, digests: Sequence[bytes]) -> Row[RefreshTokenRow, SessionRow, UserRow]:
+    """Return a refresh token that there is, or was. Raises: UnauthenticatedError; TooManyRequestsError for one more guess."""
+    found = await store.find_by_refresh_token(db, digests)
+    if found is None:
+        call.deps.sessions.attempts.admit(call.event.client_ip, None)
+        raise UnauthenticatedError(WRONG_REFRESH_TOKEN)
+    return found
 
 
 def _used_before(call: Call, token: RefreshTokenRow, session: SessionRow, moment: datetime) -> UnauthenticatedError:
@@ -172,12 +182,13 @@ def _used_before(call: Call, token: RefreshTokenRow, session: SessionRow, moment
 
 
 async def logout(call: Call, refresh_token: str, headers: Headers) -> None:
-    """End the session of a refresh token, or else that of the access token in the headers. Raises: UnauthenticatedError."""
+    """End the session of a refresh token, or else that of the access token in the headers.
+
+    Raises: UnauthenticatedError, TooManyRequestsError.
+    """
     if refresh_token:
-        found = await store.find_by_refresh_token(call.db, call.deps.keyring.refresh_digests_of(refresh_token))
-        if found is None:
-            raise UnauthenticatedError(WRONG_REFRESH_TOKEN)
-        _, session, user = found
+        async with call.deps.database.reading() as db:
+            _, session, user = await _known(call, db, call.deps.keyring.refresh_digests_of(refresh_token))
         account_id, session_id = session.account_id, session.id
     else:
         try:
