@@ -21,6 +21,7 @@ from embergate.clock import now
 from embergate.errors import FailedPreconditionError, ForbiddenError, UnauthenticatedError, UnauthorizedError
 from embergate.gateway.authentication import caller_of
 from embergate.gateway.call import Call
+from embergate.gateway.ended_keys import EndedKeyError
 from embergate.gateway.sessions import store
 from embergate.gateway.sessions.parts import SessionParts
 from embergate.gateway.sessions.passwords import check_new_password
@@ -31,7 +32,7 @@ from embergate.ids import new_id, new_token
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import UserRow
 from embergate.storage.tables.credentials import RefreshTokenRow, SessionRow
-from embergate.web.caller import credential_of
+from embergate.web.caller import Caller, credential_of
 
 # The same for an unknown address and a wrong password; and it may help whoever is in several accounts.
 WRONG_LOGIN: Final = (
@@ -83,7 +84,8 @@ async def _login_by_password(call: Call, address: str, request: LoginRequest) ->
 async def _login_by_key(call: Call, key: str) -> RefreshSessionTokenResponse:
     try:
         caller = await call.deps.authenticator.authenticate(key)
-    except UnauthorizedError:
+    except UnauthorizedError as error:
+        _note_ended_key(call, error)
         raise UnauthenticatedError(WRONG_KEY) from None
     if not caller.key_id:
         raise UnauthenticatedError(WRONG_KEY)  # an access token: its session has a refresh token for this
@@ -93,11 +95,22 @@ async def _login_by_key(call: Call, key: str) -> RefreshSessionTokenResponse:
 
 def note_user(call: Call, user: UserRow, session_id: str = "", key_id: str = "") -> None:
     """Say whose call it is, once that is known: from then on it is in the account's audit trail."""
-    call.account_id = user.account_id
-    call.event.by(caller_of(user, key_id=key_id), user.account_id)
-    call.event.resource = f"accounts/{user.account_id}/users/{user.id}"
+    _note_caller(call, caller_of(user, key_id=key_id))
     if session_id:
         call.event.resource += f"/sessions/{session_id}"
+
+
+def _note_caller(call: Call, caller: Caller) -> None:
+    call.account_id = caller.account
+    call.event.by(caller, caller.account)
+    call.event.resource = f"accounts/{caller.account}/users/{caller.user}"
+
+
+def _note_ended_key(call: Call, error: UnauthorizedError) -> None:
+    """Let the audit trail tell of a key that was deleted or has expired, and is tried all the same."""
+    if isinstance(error, EndedKeyError):
+        _note_caller(call, error.caller)
+        call.event.message = error.what_ended_it
 
 
 async def open_session(
@@ -194,6 +207,7 @@ async def logout(call: Call, refresh_token: str, headers: Headers) -> None:
         try:
             caller = await call.deps.authenticator.authenticate(credential_of(headers))
         except UnauthorizedError as error:
+            _note_ended_key(call, error)
             raise UnauthenticatedError(error.message) from None
         user = await users.get(call.db, caller.account, caller.user)
         account_id, session_id = caller.account, caller.session_id
