@@ -248,7 +248,11 @@ def test_password_from_standard_input_opens_a_session_and_is_nowhere_written_dow
     set_password = ("users", "set-password", "acme", "admin", "--password-stdin")
     assert "new password" in shell.run(*set_password, stdin=password + "\n").stdout
     body = {"email": "ops@acme.example", "password": password, "account": "acme"}
-    assert http.post("/v1/auth/login", json=body).status_code == 200
+    opened = http.post("/v1/auth/login", json=body)
+    assert opened.status_code == 200
+    assert "no session" in operator.run("users", "end-sessions", "acme", "admin").stdout
+    refreshed = http.post("/v1/auth/refresh", json={"refreshToken": opened.json()["refreshToken"]})
+    assert refreshed.status_code == 401
     assert "12 to 1024" in operator.refused(*set_password, stdin="short\n", expect=2)
     assert "--password-stdin" in operator.refused("users", "set-password", "acme", "admin", expect=2)
     (entry,) = operator.json("audit", "list", "acme", "--filter", "method:SetPassword")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from embergate.cli.operator.api import Target
     from embergate.gateway.call import Call
 
-app = typer.Typer(help="List and make users, give them roles and passwords.", no_args_is_help=True)
+app = typer.Typer(help="List and make users, give them roles and passwords, end their sessions.", no_args_is_help=True)
 COLUMNS = ("name", "email", "role", "operator", "displayName", "serviceAccount", "createTime")
 ROLES = "admin, user, contributor or inference-user"
 
@@ -165,6 +165,26 @@ def set_password(
         print_json({})
     else:
         print(f"accounts/{account}/users/{user} has a new password, and no session any more.")
+
+
+@app.command("end-sessions")
+def end_sessions(
+    account: options.Account,
+    user: options.User,
+    as_json: options.AsJson = False,
+    server: options.Server = "",
+    api_key: options.ApiKey = "",
+) -> None:
+    """End every session of a user; the user's API keys go on working."""
+    from embergate.cli.operator.api import Target, call_api, path_of
+    from embergate.cli.operator.show import print_json
+
+    path = path_of("accounts", account, "users", user) + ":endSessions"
+    answer = call_api(Target(server, api_key), lambda api: api.call("POST", path, body={}))
+    if as_json:
+        print_json(answer)
+    else:
+        print(f"accounts/{account}/users/{user} has no session any more.")
 
 
 def _read_password(*, from_stdin: bool) -> str:

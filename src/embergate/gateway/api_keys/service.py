@@ -11,18 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.message import require_fields
 from embergate.clock import now
-from embergate.errors import ForbiddenError
-from embergate.gateway.access import Permission, has_permission, outranks
 from embergate.gateway.api_keys import store
 from embergate.gateway.api_keys.schemas import ApiKey, CreateApiKeyRequest
 from embergate.gateway.api_keys.store import API_KEYS
 from embergate.gateway.call import Call
 from embergate.gateway.sessions import store as sessions
-from embergate.gateway.users import store as users
+from embergate.gateway.users import service as users
 from embergate.ids import new_api_key, new_id
 from embergate.storage.tables.accounts import UserRow
 from embergate.storage.tables.credentials import ApiKeyRow
-from embergate.web.caller import Role
 from embergate.web.keyring import Keyring
 
 DEFAULT_NAME: Final = "default"
@@ -33,13 +30,7 @@ MAX_GRACE: Final = timedelta(days=30)
 
 async def owner(call: Call, user_id: str) -> UserRow:
     """Return the user whose keys a call is about. Raises: ForbiddenError if they are not the caller's to manage."""
-    is_own = (call.account_id, user_id) == (call.caller.account, call.caller.user)
-    if not is_own and not has_permission(call.caller, Permission.ADMIN):
-        raise ForbiddenError("only an admin may manage another user's API keys")
-    user = await users.get(call.db, call.account_id, user_id)
-    if not outranks(call.caller, Role(user.role), is_operator=user.is_operator):
-        raise ForbiddenError("a key with more rights than its creator's cannot be made or changed")
-    return user
+    return await users.managed(call, user_id, "API keys")
 
 
 def live_keys(account_id: str, user_id: str) -> tuple[ColumnElement[bool], ...]:

@@ -27,7 +27,7 @@ from embergate.gateway.sessions.parts import SessionParts
 from embergate.gateway.sessions.passwords import check_new_password
 from embergate.gateway.sessions.schemas import LoginRequest, RefreshSessionTokenResponse
 from embergate.gateway.users import store as users
-from embergate.gateway.users.service import email_key
+from embergate.gateway.users.service import email_key, managed
 from embergate.ids import new_id, new_token
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import UserRow
@@ -219,6 +219,16 @@ async def logout(call: Call, refresh_token: str, headers: Headers) -> None:
 
 async def _end(call: Call, account_id: str, session_id: str, db: AsyncSession) -> None:
     await store.revoke(db, account_id, session_id, now())
+    call.after_commit.append(call.deps.authenticator.forget)
+
+
+async def end_all(call: Call, user_id: str) -> None:
+    """End every session of a user: the caller's own, or of one whom the caller may manage.
+
+    Raises: ForbiddenError, NotFoundError.
+    """
+    user = await managed(call, user_id, "sessions")
+    await store.revoke_all(call.db, user.account_id, user.id, now())
     call.after_commit.append(call.deps.authenticator.forget)
 
 

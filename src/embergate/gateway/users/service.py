@@ -14,7 +14,7 @@ from embergate.aip.message import require_fields
 from embergate.aip.names import check_id
 from embergate.clock import now
 from embergate.errors import AlreadyExistsError, FailedPreconditionError, ForbiddenError
-from embergate.gateway.access import PERMISSIONS
+from embergate.gateway.access import PERMISSIONS, Permission, has_permission, outranks
 from embergate.gateway.accounts import store as accounts
 from embergate.gateway.accounts.schemas import ResourceState
 from embergate.gateway.call import Call
@@ -113,6 +113,20 @@ async def update(call: Call, user_id: str, patch: User, mask: str | None) -> Use
     row.update_time = now()
     call.after_commit.append(call.deps.authenticator.forget)
     return USERS.message_of(row)
+
+
+async def managed(call: Call, user_id: str, belongings: str) -> UserRow:
+    """Return the user whose keys or sessions a call is about: the caller itself, or whom it may manage.
+
+    Raises: ForbiddenError, which names the belongings, if it may not; NotFoundError.
+    """
+    is_own = (call.account_id, user_id) == (call.caller.account, call.caller.user)
+    if not is_own and not has_permission(call.caller, Permission.ADMIN):
+        raise ForbiddenError(f"only an admin may manage another user's {belongings}")
+    user = await store.get(call.db, call.account_id, user_id)
+    if not outranks(call.caller, Role(user.role), is_operator=user.is_operator):
+        raise ForbiddenError(f"the user has more rights than you, so you may not manage the user's {belongings}")
+    return user
 
 
 async def set_operator(call: Call, user_id: str, *, is_operator: bool) -> User:
