@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 from embergate.aip.paging import PageTokens
 from embergate.errors import ConfigurationError
 from embergate.gateway.authentication import DatabaseAuthenticator
+from embergate.gateway.credits.service import MAX_GUESSES
 from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.policy_settings.policies import Policies
 from embergate.gateway.sessions.attempts import LoginAttempts
 from embergate.gateway.sessions.oidc_client import OidcClient
@@ -99,6 +101,7 @@ def gateway_over(
         policies=Policies(database),
         meter=AccountMeter(TermsBook(database), UsageWriter(database)),
         sessions=sessions,
+        code_guesses=MovingWindow(MAX_GUESSES),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Final
 from embergate.clock import monotonic_s, now
 from embergate.errors import UnauthorizedError
 from embergate.gateway.api_keys import store as api_keys
+from embergate.gateway.ended_keys import EndedKeyError
 from embergate.gateway.sessions import store as sessions
 from embergate.gateway.sessions.tokens import AccessTokens, looks_like_access_token
 from embergate.storage.database import Database
@@ -24,6 +25,8 @@ from embergate.web.keyring import Keyring
 
 TTL_S: Final = 1.0
 MAX_CACHED: Final = 20_000
+DELETED: Final = "the key was deleted"
+EXPIRED: Final = "the key has expired"
 
 
 class DatabaseAuthenticator:
@@ -50,7 +53,8 @@ class DatabaseAuthenticator:
                 self._keep(cache_key, looked_up_at_s, caller)
         moment = now()
         if caller.expires_at is not None and caller.expires_at <= moment:
-            raise UnauthorizedError("the API key or session has expired")
+            expired = "the API key or session has expired"
+            raise EndedKeyError(caller, EXPIRED, expired) if caller.key_id else UnauthorizedError(expired)
         if caller.key_id:
             self._used[caller.key_id] = moment
         return caller
@@ -83,7 +87,10 @@ class DatabaseAuthenticator:
         if found is None:
             raise UnauthorizedError
         key, user = found
-        return caller_of(user, key_id=key.key_id, expires_at=key.expire_time)
+        caller = caller_of(user, key_id=key.key_id, expires_at=key.expire_time)
+        if key.delete_time is not None:
+            raise EndedKeyError(caller, DELETED)
+        return caller
 
     async def _look_up_session(self, token: str) -> Caller:
         async with self._database.reading() as db:

@@ -10,6 +10,7 @@ from typing import Protocol, cast
 from fastapi import Request
 
 from embergate.aip.paging import PageTokens
+from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.sessions.parts import SessionParts
 from embergate.storage.database import Database
 from embergate.web.caller import Authenticator
@@ -65,6 +66,8 @@ class GatewayDeps:
     sessions: SessionParts
     policies: ForgetfulPolicies
     meter: ForgetfulMeter
+    # By account: credit codes that were tried and that there are not.
+    code_guesses: MovingWindow
 
 
 def gateway_of(request: Request) -> GatewayDeps:

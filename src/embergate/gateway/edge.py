@@ -22,6 +22,7 @@ from embergate.aip.message import Message, has_required_fields
 from embergate.aip.status import Code
 from embergate.errors import UnavailableError
 from embergate.gateway.access import Permission, require
+from embergate.gateway.accounts import store as accounts
 from embergate.gateway.answers import GATEWAY_ERRORS
 from embergate.gateway.audit.redaction import redact_body, redact_query
 from embergate.gateway.audit.trail import AUDIT_SEAL, record
@@ -92,6 +93,9 @@ class Operation:
             if self.takes is not None:
                 request.state.json = await read_json(request, is_required=self._needs_body)
                 event.payload["body"] = redact_body(request.state.json, self.takes)
+            if caller is not None and account_id != caller.account:
+                # Only now: who may not know gets a 403, and a slow body must not hold the lock that a statement takes.
+                await accounts.get(call.db, account_id)
             request.state.call = call
             yield
 

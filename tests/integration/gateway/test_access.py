@@ -19,6 +19,7 @@ from embergate.gateway.document import operation_of
 from embergate.gateway.edge import Operation
 from embergate.web.caller import Role
 from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.trails import verified
 
 MINE, THEIRS = "mine", "theirs"
 # Rights end here: nothing that is asked for by these names is there, so a call that gets in finds nothing to harm.
@@ -136,3 +137,16 @@ async def test_operator_reaches_every_account_and_its_key_lists_only_its_own(
     assert [user["name"] for user in answer.json()["users"]] == [f"accounts/{THEIRS}/users/admin"]
     listed = await platform.call(operator, "GET", "/v1/accounts")
     assert [account["name"] for account in listed.json()["accounts"]] == [f"accounts/{MINE}"]
+
+
+async def test_account_that_does_not_exist_is_a_404_to_an_operator_everywhere(
+    platform: Platform, keys: dict[str, str]
+) -> None:
+    operator = await platform.add_user(MINE, "root", Role.USER, is_operator=True)
+    for route in routes(platform):
+        if "{account_id}" not in route.path:
+            continue
+        for account_id in ("no-such-account", "x" * 64):
+            answer = await platform.call(operator, route.method, route.for_user(account_id, "admin"), json={})
+            assert (answer.status_code, answer.json()["code"]) == (404, 5), (route, answer.text)
+    assert set(await verified(platform.database)) == {MINE}  # no trail of an account that is none

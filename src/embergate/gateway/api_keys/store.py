@@ -24,29 +24,29 @@ API_KEYS: Final = ResourceType(
 )
 
 
-async def get(db: AsyncSession, account_id: str, user_id: str, key_id: str) -> ApiKeyRow:
-    """Return a user's key that is not deleted. Raises: NotFoundError."""
+async def get(db: AsyncSession, account_id: str, user_id: str, key_id: str, *, for_update: bool = False) -> ApiKeyRow:
+    """Return a user's key that is not deleted, locked against others' changes if asked. Raises: NotFoundError."""
     statement = select(ApiKeyRow).where(
         ApiKeyRow.account_id == account_id,
         ApiKeyRow.user_id == user_id,
         ApiKeyRow.key_id == key_id,
         ApiKeyRow.delete_time.is_(None),
     )
-    row = (await db.execute(statement)).scalar_one_or_none()
+    row = (await db.execute(statement.with_for_update() if for_update else statement)).scalar_one_or_none()
     if row is None:
         raise NotFoundError("resource not found")
     return row
 
 
 async def find_by_digest(db: AsyncSession, digests: Sequence[bytes]) -> Row[ApiKeyRow, UserRow] | None:
-    """Return the key with one of these digests, and its user, unless it is deleted.
+    """Return the key with one of these digests, and its user, in whatever state it is: also deleted or expired.
 
     NOTE: the one lookup that takes no account: the digest is what tells it.
     """
     statement = (
         select(ApiKeyRow, UserRow)
         .join(UserRow, (UserRow.account_id == ApiKeyRow.account_id) & (UserRow.id == ApiKeyRow.user_id))
-        .where(ApiKeyRow.digest.in_(digests), ApiKeyRow.delete_time.is_(None))
+        .where(ApiKeyRow.digest.in_(digests))
     )
     return (await db.execute(statement)).one_or_none()
 

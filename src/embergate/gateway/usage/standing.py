@@ -105,7 +105,7 @@ def standings(
     accounts = connection.execute(LOCKED_ACCOUNTS if for_update else PLAIN_ACCOUNTS, {"ids": ids}).all()
     # Only now, once nobody else changes them.
     asked = [name for account_id in ids for name in (credit_of(account_id), spend_of(account_id, moment))]
-    found = dict(connection.execute(FOUND_BALANCES, {"names": asked}).tuples().all())
+    found = dict(connection.execute(FOUND_BALANCES, {"names": asked}).all())
     return {
         row.id: Standing(
             account_id=row.id,

@@ -92,4 +92,4 @@ async def _look_up(db: AsyncSession, account_id: str, asked_at_s: float) -> Term
     quotas = await db.execute(select(QuotaRow.id, QuotaRow.value).where(QuotaRow.account_id == account_id))
     plans = await db.scalars(select(PricingPlanRow).where(PricingPlanRow.account_id == account_id))
     prices = await db.scalars(select(PriceRow))
-    return Terms(found[account_id], dict(quotas.tuples().all()), plans.all(), prices.all(), asked_at_s)
+    return Terms(found[account_id], dict(quotas.all()), plans.all(), prices.all(), asked_at_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import exists, func, select
@@ -34,6 +35,12 @@ async def get(db: AsyncSession, account_id: str, user_id: str) -> UserRow:
     if row is None:
         raise NotFoundError("resource not found")
     return row
+
+
+async def list_operators(db: AsyncSession, account_id: str) -> Sequence[UserRow]:
+    """Return the account's operators."""
+    statement = select(UserRow).where(UserRow.account_id == account_id, UserRow.is_operator)
+    return (await db.execute(statement.order_by(UserRow.id))).scalars().all()
 
 
 async def has_email(db: AsyncSession, account_id: str, email_key: str, *, besides: str = "") -> bool:
