@@ -13,16 +13,18 @@ from embergate.errors import EmbergateError
 from embergate.gateway.accounts import routes as accounts
 from embergate.gateway.api_keys import routes as api_keys
 from embergate.gateway.audit import routes as audit
+from embergate.gateway.billing import routes as billing
 from embergate.gateway.credits import routes as credits_
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.ended_keys import EndedKeyError, EndedKeys
 from embergate.gateway.policy_settings import routes as policy_settings
 from embergate.gateway.secrets import routes as secrets
 from embergate.gateway.sessions import routes as sessions
+from embergate.gateway.usage import routes as usage
 from embergate.gateway.users import routes as users
 from embergate.web.errors import handle_error, handle_http_exception
 
-ROOMS: Final = (accounts, users, api_keys, sessions, credits_, audit, secrets, policy_settings)
+ROOMS: Final = (accounts, users, api_keys, sessions, credits_, audit, secrets, policy_settings, usage, billing)
 
 
 def add_gateway(app: FastAPI, gateway: GatewayDeps) -> None:

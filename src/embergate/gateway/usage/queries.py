@@ -1,0 +1,186 @@
+"""Questions about usage, answered from the sums by quarters of an hour; from the records only where a range cuts a quarter."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Table,
+    and_,
+    column,
+    exists,
+    func,
+    select,
+    true,
+    values,
+)
+
+from embergate.gateway.usage.days import Day
+from embergate.gateway.usage.records import SLOT, slot_of, start_of
+from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow, UsageSlotRow
+
+DIMENSIONS: Final[Table] = UsageDimensionsRow.__table__  # type: ignore[assignment]
+SLOTS: Final[Table] = UsageSlotRow.__table__  # type: ignore[assignment]
+RECORDS: Final[Table] = UsageRecordRow.__table__  # type: ignore[assignment]
+# What usage can be grouped and filtered by, and the column that has it.
+KEYS: Final[Mapping[str, ColumnElement[str]]] = {
+    "model_name": DIMENSIONS.c.model,
+    "api_key_id": DIMENSIONS.c.api_key_id,
+    "annotations.team": DIMENSIONS.c.team,
+    "annotations.project": DIMENSIONS.c.project,
+    "annotations.environment": DIMENSIONS.c.environment,
+}
+Filters = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """What one group used on one day."""
+
+    date: date
+    usage_type: str
+    group: tuple[str, ...]
+    prompt_tokens: int
+
+
+def usage_by_day(
+    connection: Connection, account_id: str, days: Sequence[Day], *, keys: Sequence[str], filters: Filters
+) -> list[DayUsage]:
+    """Return what was used on each day by each value of `keys`; by day, then by group. Days without use are left out."""
+    sums: dict[tuple[date, str, tuple[str, ...]], int] = defaultdict(int)
+    grouped = [DIMENSIONS.c.usage_type, *(KEYS[key] for key in keys)]
+    where = _chosen(account_id, filters)
+    for number, usage_type, *group, num_tokens in connection.execute(_by_whole_slots(grouped, where, days)):
+        sums[days[number].date, usage_type, tuple(group)] += int(num_tokens)
+    for day in days:
+        for start, end in _cut_off(day):
+            for usage_type, *group, num_tokens in connection.execute(_by_records(grouped, where, start, end)):
+                sums[day.date, usage_type, tuple(group)] += int(num_tokens)
+    return [DayUsage(*found, num_tokens) for found, num_tokens in sorted(sums.items())]
+
+
+def values_used(connection: Connection, account_id: str, start: datetime, end: datetime) -> dict[str, list[str]]:
+    """Return the values of each key that were used in a range, in order; without what nobody said."""
+    in_range = exists().where(
+        SLOTS.c.account_id == DIMENSIONS.c.account_id,
+        SLOTS.c.dimensions_id == DIMENSIONS.c.id,
+        SLOTS.c.slot >= slot_of(start),
+        SLOTS.c.slot < _slot_after(end),
+    )
+    statement = select(*KEYS.values()).where(DIMENSIONS.c.account_id == account_id, in_range).distinct()
+    rows = connection.execute(statement).all()
+    return {key: sorted({row[index] for row in rows} - {""}) for index, key in enumerate(KEYS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What was used at one price, and what it cost. `price_nanos` is that of a token."""
+
+    usage_type: str
+    model: str
+    is_batch: bool
+    is_cached: bool
+    price_nanos: int
+    num_tokens: int
+
+    @property
+    def cost_nanos(self) -> int:
+        """What all of it cost; no rounding happens."""
+        return self.num_tokens * self.price_nanos
+
+
+def lines(connection: Connection, account_id: str, start: datetime, end: datetime) -> list[Line]:
+    """Return what was used from one quarter of an hour up to another, by price."""
+    told_apart = (
+        DIMENSIONS.c.usage_type,
+        DIMENSIONS.c.model,
+        DIMENSIONS.c.is_batch,
+        DIMENSIONS.c.price_nanos,
+        DIMENSIONS.c.cached_price_nanos,
+    )
+    tokens = [func.sum(SLOTS.c.prompt_tokens).label("prompt"), func.sum(SLOTS.c.cached_tokens).label("cached")]
+    in_range = and_(SLOTS.c.slot >= slot_of(start), SLOTS.c.slot < slot_of(end), SLOTS.c.account_id == account_id)
+    # First by the key that the table is ordered by: nothing is sorted then.
+    by_id = select(SLOTS.c.dimensions_id, *tokens).where(in_range).group_by(SLOTS.c.dimensions_id).subquery()
+    statement = (
+        select(*told_apart, func.sum(by_id.c.prompt), func.sum(by_id.c.cached))
+        .join_from(
+            DIMENSIONS, by_id, (DIMENSIONS.c.id == by_id.c.dimensions_id) & (DIMENSIONS.c.account_id == account_id)
+        )
+        .group_by(*told_apart)
+    )
+    sums: dict[tuple[str, str, bool, bool, int], int] = defaultdict(int)
+    for usage_type, model, is_batch, price, cached_price, prompt, cached in connection.execute(statement):
+        sums[usage_type, model, is_batch, False, price] += int(prompt) - int(cached)
+        if cached:
+            sums[usage_type, model, is_batch, True, cached_price] += int(cached)
+    return [Line(*key, num_tokens=num_tokens) for key, num_tokens in sorted(sums.items()) if num_tokens]
+
+
+def _chosen(account_id: str, filters: Filters) -> ColumnElement[bool]:
+    wanted = (KEYS[key].in_(list(chosen)) for key, chosen in filters.items())
+    return and_(DIMENSIONS.c.account_id == account_id, *wanted)
+
+
+def _by_whole_slots(
+    grouped: Sequence[ColumnElement[str]], where: ColumnElement[bool], days: Sequence[Day]
+) -> Select[Any]:
+    """Select the sums of every day's whole quarters.
+
+    A sum for each day of each row of dimensions, by the key that the table is ordered by, is several times as fast as one
+    grouping over all of them, which has to sort.
+    """
+    bounds = values(column("number", Integer), column("first", BigInteger), column("after", BigInteger), name="days")
+    spans = bounds.data(
+        [
+            (number, _slot_after(day.start), max(_slot_after(day.start), slot_of(day.end)))
+            for number, day in enumerate(days)
+        ]
+    ).cte("days")
+    of_day = (
+        select(func.sum(SLOTS.c.prompt_tokens))
+        .where(
+            SLOTS.c.account_id == DIMENSIONS.c.account_id,
+            SLOTS.c.dimensions_id == DIMENSIONS.c.id,
+            SLOTS.c.slot >= spans.c.first,
+            SLOTS.c.slot < spans.c.after,
+        )
+        .scalar_subquery()
+    )
+    names = [one.name for one in grouped]
+    chosen = select(spans.c.number, *grouped, of_day.label("tokens")).join_from(DIMENSIONS, spans, true())
+    each = chosen.where(where).subquery()
+    by = (each.c.number, *(each.c[name] for name in names))
+    statement: Select[Any] = select(*by, func.sum(each.c.tokens))
+    return statement.where(each.c.tokens.is_not(None)).group_by(*by)
+
+
+def _by_records(
+    grouped: Sequence[ColumnElement[str]], where: ColumnElement[bool], start: datetime, end: datetime
+) -> Select[Any]:
+    joined = (RECORDS.c.account_id == DIMENSIONS.c.account_id) & (RECORDS.c.dimensions_id == DIMENSIONS.c.id)
+    columns: list[ColumnElement[Any]] = [*grouped, func.sum(RECORDS.c.prompt_tokens)]
+    in_range = and_(where, RECORDS.c.time >= start, RECORDS.c.time < end)
+    return select(*columns).join_from(RECORDS, DIMENSIONS, joined).where(in_range).group_by(*grouped)
+
+
+def _cut_off(day: Day) -> list[tuple[datetime, datetime]]:
+    """Return what of a day is in no whole quarter of it: something at its start, at its end, or a part of one quarter."""
+    first, after = start_of(_slot_after(day.start)), start_of(slot_of(day.end))
+    if first > after:
+        return [(day.start, day.end)]
+    return [(start, end) for start, end in ((day.start, first), (after, day.end)) if start < end]
+
+
+def _slot_after(moment: datetime) -> int:
+    """Return the first quarter that does not begin before a moment."""
+    return slot_of(moment + SLOT - timedelta(microseconds=1))
