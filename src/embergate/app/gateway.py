@@ -76,10 +76,10 @@ def open_keyring(settings: Settings) -> Keyring:
     return Keyring([_secret_of(settings.data_dir / SECRET_FILE)])
 
 
-def open_gateway(settings: Settings) -> GatewayDeps:
+def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None) -> GatewayDeps:
     """Return the gateway's parts; nothing is connected yet. Whoever opens them closes the database."""
-    sessions = (session_rules(settings), oidc_client(settings))
-    return gateway_over(Database.open(database_url(settings)), open_keyring(settings), *sessions)
+    database = Database.open(database_url(settings), statement_timeout_s=statement_timeout_s)
+    return gateway_over(database, open_keyring(settings), session_rules(settings), oidc_client(settings))
 
 
 def gateway_over(

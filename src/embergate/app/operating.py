@@ -48,6 +48,9 @@ class OperatorAuthenticator:
         """Return that no key was used."""
         return {}
 
+    def put_back_used(self, used: Mapping[str, datetime]) -> None:
+        """Do nothing: none was taken."""
+
 
 @asynccontextmanager
 async def operator_gateway(settings: Settings, *, may_create: bool = False) -> AsyncIterator[GatewayDeps]:

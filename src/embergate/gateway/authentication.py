@@ -7,6 +7,7 @@ that revoked it (`forget`).
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -67,6 +68,10 @@ class DatabaseAuthenticator:
         """Return the keys used since the last call of this, each with the time of its last use."""
         used, self._used = self._used, {}
         return used
+
+    def put_back_used(self, used: Mapping[str, datetime]) -> None:
+        """Keep what could not be written down for the next time; later uses stand."""
+        self._used = {**used, **self._used}
 
     def _keep(self, cache_key: bytes, looked_up_at_s: float, caller: Caller) -> None:
         self._cache[cache_key] = (looked_up_at_s, caller)

@@ -29,6 +29,10 @@ class ForgetfulAuthenticator(Authenticator, Protocol):
         """Return the keys used since the last call of this, each with the time of its last use."""
         ...
 
+    def put_back_used(self, used: Mapping[str, datetime]) -> None:
+        """Keep what could not be written down for the next time."""
+        ...
+
 
 class ForgetfulPolicies(ModelPolicies, Protocol):
     """Policies that are remembered for a moment."""

@@ -31,7 +31,8 @@ async def test_operations_have_ids_of_their_own_and_ask_for_a_credential(platfor
     operations = {op["operationId"]: op for item in document["paths"].values() for op in item.values()}
     assert sum(len(item) for item in document["paths"].values()) == len(operations)
     for operation in operations_of(platform.app):
-        assert ("security" in operations[f"Gateway_{operation.name}"]) == (operation.needs is not None)
+        asks = operation.needs is not None or operation.takes_credential
+        assert ("security" in operations[f"Gateway_{operation.name}"]) == asks
 
 
 @pytest.mark.parametrize(

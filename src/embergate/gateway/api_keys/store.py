@@ -52,6 +52,7 @@ async def find_by_digest(db: AsyncSession, digests: Sequence[bytes]) -> Row[ApiK
 
 
 async def note_use(db: AsyncSession, used_at: Mapping[str, datetime]) -> None:
-    """Write down when keys were last used."""
+    """Write down when keys were last used, unless another process knows of a later use."""
     for key_id, moment in sorted(used_at.items()):
-        await db.execute(update(ApiKeyRow).where(ApiKeyRow.key_id == key_id).values(last_used=moment))
+        is_later = ApiKeyRow.last_used.is_(None) | (ApiKeyRow.last_used < moment)
+        await db.execute(update(ApiKeyRow).where(ApiKeyRow.key_id == key_id, is_later).values(last_used=moment))

@@ -30,7 +30,7 @@ from embergate.gateway.sessions.schemas import (
 Pair = RefreshSessionTokenResponse
 LOGIN: Final = Operation("Login", Pair, needs=None, takes=LoginRequest, writes=True)
 REFRESH: Final = Operation("RefreshSessionToken", Pair, needs=None, takes=RefreshSessionTokenRequest, writes=True)
-LOGOUT: Final = Operation("Logout", Empty, needs=None, takes=LogoutRequest, writes=True)
+LOGOUT: Final = Operation("Logout", Empty, needs=None, takes=LogoutRequest, writes=True, takes_credential=True)
 CHANGE_PASSWORD: Final = Operation(
     "ChangePassword", Empty, needs=Permission.ITSELF, takes=ChangePasswordRequest, writes=True
 )

@@ -9,7 +9,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.errors import NotFoundError
-from embergate.gateway.resource_type import ListRules, ResourceType
+from embergate.gateway.resource_type import OK_STATUS, ListRules, ResourceType
 from embergate.gateway.users.schemas import User
 from embergate.storage.tables.accounts import UserRow
 from embergate.web.caller import Role
@@ -18,6 +18,7 @@ USERS: Final = ResourceType(
     UserRow,
     User,
     pattern="accounts/{account}/users/{user}",
+    columns=OK_STATUS,
     rules=ListRules(searched=("display_name", "email", "id")),
 )
 
