@@ -188,7 +188,7 @@ async def test_logout_ends_the_session_at_once_here_and_within_a_second_elsewher
     elsewhere = Platform(platform.database)
     tokens, other = [await platform.log_in(email=EMAIL, password=PASSWORD) for _ in range(2)]
     clock_s = 1000.0
-    monkeypatch.setattr("embergate.gateway.authentication.monotonic_s", lambda: clock_s)
+    monkeypatch.setattr("embergate.gateway.fresh_cache.monotonic_s", lambda: clock_s)
     assert await who(platform, tokens.token) == await who(elsewhere, tokens.token) == 200
     answer = await platform.call(tokens.token, "POST", "/v1/auth/logout", json={})
     assert (answer.status_code, answer.json()) == (200, {})

@@ -17,7 +17,7 @@ from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import FoundModel, find_model
 from embergate.engine.registry import ServedModel
 from embergate.engine.tokenization import TextTokenizer
-from embergate.gateway.policy_settings.policies import TTL_S
+from embergate.gateway.fresh_cache import TTL_S
 from embergate.web.caller import Role
 from tests.integration.gateway.platform import Platform
 
@@ -230,7 +230,7 @@ async def test_change_holds_at_once_where_it_was_made_and_within_a_second_elsewh
     platform: Platform, admin: str, backends: list[FakeBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr("embergate.gateway.policy_settings.policies.monotonic_s", lambda: clock[0])
+    monkeypatch.setattr("embergate.gateway.fresh_cache.monotonic_s", lambda: clock[0])
     other = Platform(platform.database)
     serve(other)
     assert await usable(other, admin) == [MINILM, TUNED]
