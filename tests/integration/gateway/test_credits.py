@@ -18,6 +18,7 @@ from embergate.gateway.money import NANOS_PER_UNIT
 from embergate.storage.tables.audit import AuditEntryRow
 from embergate.storage.tables.credits import CreditCodeRow, PostingRow
 from embergate.web.caller import Role
+from tests.databases import on_sqlite_alone
 from tests.integration.gateway.operating import disable_code, make_code
 from tests.integration.gateway.platform import Platform
 
@@ -151,6 +152,7 @@ async def test_code_is_valid_from_its_start_until_before_its_end(
         assert await num_redemptions_of(platform, "WELCOME") == 0
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -293,6 +295,7 @@ async def test_list_filters_orders_pages_and_masks(platform: Platform, admin: st
     assert (first["totalSize"], rest["totalSize"], rest["nextPageToken"]) == (3, 3, "")
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize(
     "params", [{"filter": "amount=3"}, {"orderBy": "amount"}, {"pageSize": "-1"}, {"pageToken": "nonsense"}]
 )
@@ -302,6 +305,7 @@ async def test_bad_list_is_refused(platform: Platform, admin: str, params: dict[
     assert next(iter(params)) in answer.json()["message"]
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize(
     ("fields", "says"),
     [

@@ -8,7 +8,11 @@ import pytest
 
 from embergate.app.asgi import openapi_document
 from embergate.gateway.document import operations_of
+from tests.databases import on_sqlite_alone
 from tests.integration.gateway.platform import Platform
+
+# What the router says by itself, no database changes.
+pytestmark = on_sqlite_alone
 
 
 async def test_every_parameter_of_a_path_is_described_once(platform: Platform) -> None:

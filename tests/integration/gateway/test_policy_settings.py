@@ -19,6 +19,7 @@ from embergate.engine.registry import ServedModel
 from embergate.engine.tokenization import TextTokenizer
 from embergate.gateway.policy_settings.policies import TTL_S
 from embergate.web.caller import Role
+from tests.databases import on_sqlite_alone
 from tests.integration.gateway.platform import Platform
 
 POLICY = "/v1/accounts/mine/policySettings"
@@ -120,6 +121,7 @@ async def test_empty_rules_deny_everything_before_anything_is_computed(
     assert [backend.shapes for backend in backends] == [[], []]
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize("name", NAMES_OF_MINILM)
 async def test_rule_may_name_a_model_by_any_of_its_names(
     platform: Platform, admin: str, backends: list[FakeBackend], name: str
@@ -131,6 +133,7 @@ async def test_rule_may_name_a_model_by_any_of_its_names(
     assert (await embed(platform, admin, "no/such-model")).status_code == 404
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
@@ -182,6 +185,7 @@ async def test_only_admins_set_a_policy_and_readers_see_it(platform: Platform, a
         assert answer.status_code == 404
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize(
     ("rules", "field", "says"),
     [
@@ -215,6 +219,7 @@ async def test_thousand_rules_are_taken(platform: Platform, admin: str) -> None:
     assert len((await set_rules(platform, admin, *rules)).json()["rules"]) == 1000
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize(
     ("mask", "status", "num_rules"),
     [("rules", 200, 0), ("*", 200, 0), ("updateTime", 200, 1), ("rules.model", 400, 1), ("nothing", 400, 1)],

@@ -16,6 +16,7 @@ from embergate.gateway.secrets.service import MAX_VALUE_BYTES, reveal, rotate_al
 from embergate.gateway.secrets.store import SECRETS_AT_ONCE
 from embergate.storage.tables.credentials import SecretRow
 from embergate.web.caller import Role
+from tests.databases import on_sqlite_alone
 from tests.integration.gateway.platform import MASTER_KEY, Platform
 
 SECRETS = "/v1/accounts/mine/secrets"
@@ -91,6 +92,7 @@ async def test_stored_value_is_ciphertext_of_this_row_alone(platform: Platform, 
         await revealed(platform, secret_id="one")
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -156,6 +158,7 @@ async def test_update_changes_what_it_names(
     assert await revealed(platform) == value
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize(
     ("body", "mask"),
     [
