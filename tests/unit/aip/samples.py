@@ -79,6 +79,7 @@ class Sample(Message):
     tags: list[str] = []
     inner: Inner | None = None
     leaves: list[Leaf] = []
+    parts: dict[str, Leaf] = {}
 
 
 ZERO = {
@@ -98,6 +99,7 @@ ZERO = {
     "tags": [],
     "inner": None,
     "leaves": [],
+    "parts": {},
 }
 KEYS = st.sampled_from(["k", "a.b", "k-1", "ä", "*", "displayName", "0"])
 TEXTS = st.text(max_size=8)
@@ -126,4 +128,5 @@ SAMPLES = st.builds(
     tags=st.lists(TEXTS, max_size=3),
     inner=st.one_of(st.none(), INNERS),
     leaves=st.lists(LEAVES, max_size=3),
+    parts=st.dictionaries(KEYS, LEAVES, max_size=2),
 )

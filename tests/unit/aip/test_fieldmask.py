@@ -35,6 +35,7 @@ FULL = Sample(
     tags=["t"],
     inner=Inner(text="in", leaf=Leaf(number=5, seen="s", fixed="f"), labels={"x": "y"}),
     leaves=[Leaf(number=1, fixed="one"), Leaf(number=2, seen="two")],
+    parts={"number": Leaf(number=3), "k": Leaf(number=4)},
 )
 DOCUMENT = write_message(FULL)
 
@@ -112,6 +113,8 @@ def test_what_is_no_mask_is_refused(mask: str) -> None:
         ("metadata.deep.er", {"metadata": {"deep": {"er": 1}}}),
         ("leaves.number", {"leaves": [{"number": "1"}, {"number": "2"}]}),
         ("leaves.number.x", {"leaves": [{}, {}]}),
+        ("parts.number", {"parts": {"number": DOCUMENT["parts"]["number"]}}),
+        ("parts.k.number", {"parts": {"k": {"number": "4"}}}),
         ("tags", {"tags": ["t"]}),
         ("start_time", {"startTime": None}),
         ("startTime.seconds", {"startTime": None}),
@@ -165,6 +168,7 @@ def updated(mask: str | None, **fields: Any) -> dict[str, Any]:
         ("labels.new", {"labels": {"new": "x"}}, {"labels": DOCUMENT["labels"] | {"new": "x"}}),
         ("sizes.k", {}, {"sizes": {}}),
         ("inner.labels.x", {"inner": {"labels": {"x": "z"}}}, {"inner": DOCUMENT["inner"] | {"labels": {"x": "z"}}}),
+        ("parts.k", {"parts": {}}, {"parts": {"number": DOCUMENT["parts"]["number"]}}),
         ("metadata.deep", {"metadata": {"deep": 1}}, {"metadata": {"deep": 1}}),
         # What the server sets, also inside.
         ("name", {"name": "samples/b"}, {}),
@@ -195,6 +199,7 @@ def test_star_replaces_all_that_can_be_changed() -> None:
         ("tags.0", {}, "updateMask"),
         ("leaves.number", {}, "updateMask"),
         ("labels.a.b", {}, "updateMask"),
+        ("parts.k.number", {}, "updateMask"),
         ("displayName,*", {}, "updateMask"),
         ("parent", {"parent": "q"}, "parent"),
         ("parent", {}, "parent"),
@@ -244,6 +249,7 @@ SPELLINGS: dict[Path, list[str]] = {
     ("inner", "leaf", "number"): ["inner.leaf.number"],
     ("inner", "labels", "*"): ["inner.labels.`*`"],
     ("leaves",): ["leaves"],
+    ("parts", "k"): ["parts.k", "parts.`k`"],
 }
 CHOSEN = st.lists(st.sampled_from(sorted(SPELLINGS)), min_size=1, max_size=5)
 
@@ -295,6 +301,7 @@ FINEST: list[Path] = [
         for name in ("displayName", "tier", "bigCount", "size", "isOn", "startTime", "metadata", "tags", "leaves")
     ),
     *(("labels", key) for key in ("k", "a.b", "k-1", "ä", "*", "displayName", "0")),
+    *(("parts", key) for key in ("k", "ä", "0")),
     *(("sizes", key) for key in ("k", "a.b", "k-1")),
     *(("inner", "labels", key) for key in ("k", "*")),
     *ZEROS,

@@ -28,6 +28,7 @@ TIERS = ("TIER_UNSPECIFIED", "FREE", "PAID")
         ("labels", FieldType(Kind.MAP, element=FieldType(Kind.STRING))),
         ("sizes", FieldType(Kind.MAP, element=FieldType(Kind.INTEGER))),
         ("metadata", FieldType(Kind.STRUCT)),
+        ("parts", FieldType(Kind.MAP, element=FieldType(Kind.MESSAGE, fields=fields_of(Leaf)))),
         ("tags", FieldType(Kind.LIST, element=FieldType(Kind.STRING))),
         ("leaves", FieldType(Kind.LIST, element=FieldType(Kind.MESSAGE, fields=fields_of(Leaf)))),
     ],
