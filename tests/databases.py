@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-import pytest
 
 from embergate.storage import migrate
 from embergate.storage.database import Database
 
 TEMPLATE: Final = "embergate_template"
-# For what never comes to the database, such as a table of what is refused before it: one kind of database tells it.
-on_sqlite_alone: Final = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 class PostgresqlServer:

@@ -87,13 +87,15 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=10_000,
-        description="Logins by one address in five minutes, beyond it a 429; counted by each process.",
+        description="Logins by one address from one client in five minutes, beyond it a 429; from all clients together ten "
+        "times as many. Counted by each process.",
     )
     logins_per_client: int = Field(
         100,
         ge=1,
         le=10_000,
-        description="Logins from one IP address in five minutes, beyond it a 429; counted by each process.",
+        description="Logins from one IP address in five minutes, and refresh tokens that there are not; beyond it a 429. "
+        "Counted by each process.",
     )
     oidc_issuer: str = Field(
         "", description="URL of an OpenID Connect provider to log in by, exactly as the provider spells it."

@@ -212,6 +212,18 @@ def test_operator_is_made_on_the_database(http: httpx2.Client, operator: Operato
     made = operator.json("users", "create", "platform", "--email", "root@platform.example", "--operator")
     key = operator.json("keys", "create", "platform", made["name"].rsplit("/", 1)[1])["key"]
     wait_for_status(http, key, 200)
+    path, foreign = "/v1/accounts/acme/users", {"authorization": f"Bearer {key}"}
+    assert http.get(path, headers=foreign).status_code == 200
+    listed = {user["name"]: user["operator"] for user in operator.json("users", "list", "platform")}
+    assert listed == {"accounts/platform/users/admin": False, "accounts/platform/users/root": True}
+    refused = operator.refused("users", "set-role", "platform", "root", "inference-user")
+    assert "embergate users set-operator platform root --no-operator" in refused
+    assert operator.json("users", "set-operator", "platform", "root", "--no-operator")["operator"] is False
+    (entry,) = operator.json("audit", "list", "platform", "--filter", "method:SetOperator")
+    assert (entry["resource"], entry["payload"]["is_operator"]) == (made["name"], False)
+    wait_for_status(http, key, 403)
+    operator.run("users", "set-role", "platform", "root", "inference-user")
+    assert "Missing option" in operator.run("users", "set-operator", "platform", "root", expect=2).stderr
 
 
 def test_keys_are_made_used_rotated_and_deleted(http: httpx2.Client, operator: Operator, shell: Operator) -> None:
@@ -236,7 +248,11 @@ def test_password_from_standard_input_opens_a_session_and_is_nowhere_written_dow
     set_password = ("users", "set-password", "acme", "admin", "--password-stdin")
     assert "new password" in shell.run(*set_password, stdin=password + "\n").stdout
     body = {"email": "ops@acme.example", "password": password, "account": "acme"}
-    assert http.post("/v1/auth/login", json=body).status_code == 200
+    opened = http.post("/v1/auth/login", json=body)
+    assert opened.status_code == 200
+    assert "no session" in operator.run("users", "end-sessions", "acme", "admin").stdout
+    refreshed = http.post("/v1/auth/refresh", json={"refreshToken": opened.json()["refreshToken"]})
+    assert refreshed.status_code == 401
     assert "12 to 1024" in operator.refused(*set_password, stdin="short\n", expect=2)
     assert "--password-stdin" in operator.refused("users", "set-password", "acme", "admin", expect=2)
     (entry,) = operator.json("audit", "list", "acme", "--filter", "method:SetPassword")
@@ -254,7 +270,10 @@ def test_blocked_account_is_shown_as_such_until_it_is_unblocked(http: httpx2.Cli
 
 def test_commands_on_a_server_do_what_they_do_on_its_database(server: Server, operator: Operator) -> None:
     remote = Operator({**operator.environment, "EMBERGATE_SERVER": server.base, "EMBERGATE_API_KEY": server.key})
-    assert replace(remote, in_process=False).json("users", "list", "acme") == operator.json("users", "list", "acme")
+    on_database = operator.json("users", "list", "acme")
+    for user in on_database:
+        assert user.pop("operator") is False  # the API does not tell
+    assert replace(remote, in_process=False).json("users", "list", "acme") == on_database
     by_option = ("users", "list", "acme", "--server", server.base, "--api-key", server.key)
     assert operator.json(*by_option) == remote.json("users", "list", "acme")
     assert [account["name"] for account in remote.json("accounts", "list")] == ["accounts/acme"]
@@ -270,6 +289,7 @@ def test_commands_on_a_server_do_what_they_do_on_its_database(server: Server, op
         ("accounts", "create", "x", "--email", "a@b.example"),
         ("accounts", "block", "acme"),
         ("users", "create", "acme", "--email", "a@b.example", "--operator"),
+        ("users", "set-operator", "acme", "admin", "--operator"),
         ("users", "set-password", "acme", "admin", "--password-stdin"),
         ("credit-codes", "list"),
         ("credits", "balance", "acme"),

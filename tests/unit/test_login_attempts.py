@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from embergate.errors import TooManyRequestsError
-from embergate.gateway.sessions import attempts
-from embergate.gateway.sessions.attempts import LoginAttempts, MovingWindow
+from embergate.gateway import moving_window
+from embergate.gateway.sessions.attempts import LoginAttempts
 from embergate.gateway.sessions.rules import SessionRules
 
 
@@ -23,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(attempts, "monotonic_s", made)
+    monkeypatch.setattr(moving_window, "monotonic_s", made)
     return made
 
 
@@ -31,39 +31,6 @@ def refused(act: Callable[[], None]) -> float:
     with pytest.raises(TooManyRequestsError) as error:
         act()
     return error.value.retry_after_s
-
-
-def test_window_moves_with_each_event(clock: Clock) -> None:
-    window = MovingWindow(2)
-    assert window.admit("a") == 0.0
-    clock.now_s += 100
-    assert window.admit("a") == 0.0
-    clock.now_s += 100
-    assert window.admit("a") == pytest.approx(100.0)
-    assert window.admit("b") == 0.0
-    clock.now_s += 100  # the first event is out of the window, the second is not
-    assert window.admit("a") == 0.0
-    assert window.admit("a") == pytest.approx(100.0)
-
-
-def test_refused_attempts_do_not_make_the_wait_longer(clock: Clock) -> None:
-    window = MovingWindow(1)
-    window.admit("a")
-    for _ in range(299):
-        clock.now_s += 1
-        assert window.admit("a") > 0
-    clock.now_s += 1
-    assert window.admit("a") == 0.0
-
-
-def test_memory_is_bounded_and_those_seen_lately_are_remembered(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "MAX_KEYS", 100)
-    window = MovingWindow(1)
-    window.admit("victim")
-    for number in range(10_000):
-        window.admit(str(number))
-        assert window.admit("victim") > 0
-    assert len(window._times) == 100
 
 
 def test_client_is_counted_before_the_address(clock: Clock) -> None:
@@ -83,6 +50,8 @@ def test_client_is_counted_before_the_address(clock: Clock) -> None:
         ("2001:db8::1", "2001:db8::ffff:1", True),
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
         ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
         ("", "", True),
         ("somewhere", "elsewhere", False),
     ],
@@ -94,3 +63,19 @@ def test_network_of_an_ipv6_address_counts_as_one_client(clock: Clock, first: st
         refused(lambda: counted.admit(second, None))
     else:
         counted.admit(second, None)
+
+
+def test_address_is_locked_for_the_client_that_tries_it_and_not_for_its_owner(clock: Clock) -> None:
+    counted = LoginAttempts(SessionRules(attempts_per_client=100, attempts_per_address=2))
+    for _ in range(2):
+        counted.admit("192.0.2.1", "ada")
+    refused(lambda: counted.admit("192.0.2.1", "ada"))
+    counted.admit("192.0.2.2", "ada")
+
+
+def test_many_clients_together_get_no_further_than_ten_times_as_many(clock: Clock) -> None:
+    counted = LoginAttempts(SessionRules(attempts_per_client=100, attempts_per_address=2))
+    for number in range(20):
+        counted.admit(f"192.0.2.{number}", "ada")
+    assert refused(lambda: counted.admit("192.0.2.100", "ada")) == pytest.approx(300)
+    counted.admit("192.0.2.100", "bob")

@@ -18,6 +18,9 @@ TIMESTAMP: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
 DURATION: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s", re.ASCII)
+# As JSON writes them, of lengths that Python reads at once.
+NUMBER: Final = re.compile(r"-?\d{1,400}(\.\d{1,400})?([eE][+-]?\d{1,4})?", re.ASCII)
+NAMED_NUMBERS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 MAX_INTEGER_CHARACTERS: Final = 24
 
 
@@ -86,11 +89,8 @@ def _duration(value: Any) -> timedelta:
 
 def _integer(value: Any) -> int:
     """Read a number, a number in a string, or one written as 1.0 or 1e3, if it is whole."""
-    if isinstance(value, str) and len(value) <= MAX_INTEGER_CHARACTERS:
-        try:
-            return int(value) if re.fullmatch(r"-?\d+", value, re.ASCII) else _integer(float(value))
-        except ValueError:
-            pass
+    if isinstance(value, str) and len(value) <= MAX_INTEGER_CHARACTERS and NUMBER.fullmatch(value):
+        return int(value) if re.fullmatch(r"-?\d+", value, re.ASCII) else _integer(float(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float) and value.is_integer():
@@ -99,11 +99,12 @@ def _integer(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    try:
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number or (isinstance(value, str) and (NUMBER.fullmatch(value) or value in NAMED_NUMBERS)):
+        try:
             return float(value)
-    except (ValueError, OverflowError):
-        pass
+        except OverflowError:
+            pass
     raise ValueError("expected a number")
 
 

@@ -59,11 +59,16 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         "bearer": {"type": "http", "scheme": "bearer"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
     }
-    open_calls = {f"Gateway_{operation.name}" for operation in operations_of(app) if operation.needs is None}
+    open_calls = {
+        f"Gateway_{operation.name}": [{}, *SECURITY] if operation.takes_credential else None
+        for operation in operations_of(app)
+        if operation.needs is None
+    }
     for path, item in document["paths"].items():
         for operation in item.values() if path.startswith(("/inference/", "/v1/")) else ():
-            if operation["operationId"] not in open_calls:
-                operation["security"] = SECURITY
+            security = open_calls.get(operation["operationId"], SECURITY)
+            if security is not None:
+                operation["security"] = security
     return document
 
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 from embergate.aip.paging import PageTokens
 from embergate.errors import ConfigurationError
 from embergate.gateway.authentication import DatabaseAuthenticator
+from embergate.gateway.credits.service import MAX_GUESSES
 from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.policy_settings.policies import Policies
 from embergate.gateway.sessions.attempts import LoginAttempts
 from embergate.gateway.sessions.oidc_client import OidcClient
@@ -74,10 +76,10 @@ def open_keyring(settings: Settings) -> Keyring:
     return Keyring([_secret_of(settings.data_dir / SECRET_FILE)])
 
 
-def open_gateway(settings: Settings) -> GatewayDeps:
+def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None) -> GatewayDeps:
     """Return the gateway's parts; nothing is connected yet. Whoever opens them closes the database."""
-    sessions = (session_rules(settings), oidc_client(settings))
-    return gateway_over(Database.open(database_url(settings)), open_keyring(settings), *sessions)
+    database = Database.open(database_url(settings), statement_timeout_s=statement_timeout_s)
+    return gateway_over(database, open_keyring(settings), session_rules(settings), oidc_client(settings))
 
 
 def gateway_over(
@@ -95,6 +97,7 @@ def gateway_over(
         authenticator=authenticator,
         policies=Policies(database),
         sessions=sessions,
+        code_guesses=MovingWindow(MAX_GUESSES),
     )
 
 

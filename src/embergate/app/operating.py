@@ -19,7 +19,7 @@ from embergate.app.gateway import DATABASE_FILE, open_gateway
 from embergate.app.rooms import add_gateway
 from embergate.clock import now
 from embergate.errors import ConfigurationError
-from embergate.gateway.audit.trail import Event
+from embergate.gateway.audit.trail import PLATFORM, Event
 from embergate.gateway.call import Call
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.edge import unit_of_work
@@ -29,8 +29,6 @@ from embergate.storage.migrate import SchemaState, require_current, state, upgra
 from embergate.web.caller import Caller, Role
 
 USER_AGENT: Final = f"embergate-cli/{__version__}"
-# The account that is none: its part of the audit trail is the platform's.
-PLATFORM: Final = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,9 @@ class OperatorAuthenticator:
     def take_used(self) -> Mapping[str, datetime]:
         """Return that no key was used."""
         return {}
+
+    def put_back_used(self, used: Mapping[str, datetime]) -> None:
+        """Do nothing: none was taken."""
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from embergate.gateway.api_keys import routes as api_keys
 from embergate.gateway.audit import routes as audit
 from embergate.gateway.credits import routes as credits_
 from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.ended_keys import EndedKeyError, EndedKeys
 from embergate.gateway.policy_settings import routes as policy_settings
 from embergate.gateway.secrets import routes as secrets
 from embergate.gateway.sessions import routes as sessions
@@ -29,6 +30,7 @@ def add_gateway(app: FastAPI, gateway: GatewayDeps) -> None:
     app.state.gateway = gateway
     for error in (EmbergateError, InvalidArgumentError, RequestValidationError):
         app.add_exception_handler(error, handle_error)
+    app.add_exception_handler(EndedKeyError, EndedKeys(gateway.database, gateway.keyring).handle)
     app.add_exception_handler(HTTPException, handle_http_exception)
     for room in ROOMS:
         app.include_router(room.router, prefix="/v1")

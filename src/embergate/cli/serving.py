@@ -22,6 +22,8 @@ from embergate.web.protocol import JSONErrorProtocol
 
 # A process may usually have 1,024 files open; the models and the logs need some of them.
 MAX_CONNECTIONS: Final = 900
+# A page of a list of a million rows takes a tenth of a second.
+STATEMENT_TIMEOUT_S: Final = 10.0
 
 
 def run_server(settings: Settings) -> int:
@@ -30,7 +32,9 @@ def run_server(settings: Settings) -> int:
     check_models(settings)
     sockets = listen(settings.host, settings.port)
     new_key = asyncio.run(prepare_gateway(settings))
-    gateway = open_gateway(settings)
+    if new_key is not None:  # before anything else can fail: it is committed, and nobody knows it
+        print(f"The first API key, shown only now: {new_key}", file=sys.stderr, flush=True)
+    gateway = open_gateway(settings, statement_timeout_s=STATEMENT_TIMEOUT_S)
     deps = build_deps(settings, gateway.authenticator, gateway.policies)
     failures: list[EmbergateError] = []
 
@@ -52,8 +56,6 @@ def run_server(settings: Settings) -> int:
             timeout_graceful_shutdown=settings.shutdown_grace_s,
         )
     )
-    if new_key is not None:
-        print(f"The first API key, shown only now: {new_key}", file=sys.stderr, flush=True)
     # uvicorn raises the signal again once requests in flight are answered; this is where it ends, with exit code 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

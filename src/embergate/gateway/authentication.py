@@ -6,14 +6,17 @@ that revoked it (`forget`).
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
-from embergate.clock import monotonic_s, now
+from embergate.clock import now
 from embergate.errors import UnauthorizedError
 from embergate.gateway.api_keys import store as api_keys
+from embergate.gateway.ended_keys import EndedKeyError
+from embergate.gateway.fresh_cache import FreshCache
 from embergate.gateway.sessions import store as sessions
 from embergate.gateway.sessions.tokens import AccessTokens, looks_like_access_token
 from embergate.storage.database import Database
@@ -21,8 +24,8 @@ from embergate.storage.tables.accounts import UserRow
 from embergate.web.caller import Caller, Role
 from embergate.web.keyring import Keyring
 
-TTL_S: Final = 1.0
-MAX_CACHED: Final = 20_000
+DELETED: Final = "the key was deleted"
+EXPIRED: Final = "the key has expired"
 
 
 class DatabaseAuthenticator:
@@ -35,40 +38,33 @@ class DatabaseAuthenticator:
         self._database = database
         self._keyring = keyring
         self._tokens = tokens
-        self._cache: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
-        self._generation = 0
+        # By the credential's hash, so that none lies about in memory.
+        self._callers: FreshCache[bytes, Caller] = FreshCache()
 
     async def authenticate(self, credential: str) -> Caller:
         """Return the caller. Raises: UnauthorizedError if the credential is unknown, revoked or expired."""
-        cache_key = sha256(credential.encode("utf-8", "surrogateescape")).digest()
-        looked_up_at_s, caller = self._cache.get(cache_key, (0.0, None))
-        if caller is None or monotonic_s() - looked_up_at_s >= TTL_S:
-            generation, looked_up_at_s = self._generation, monotonic_s()
-            caller = await self._look_up(credential)
-            if generation == self._generation:  # what was looked up before a revocation must not outlive it
-                self._keep(cache_key, looked_up_at_s, caller)
+        digest = sha256(credential.encode("utf-8", "surrogateescape")).digest()
+        caller = await self._callers.get(digest, partial(self._look_up, credential))
         moment = now()
         if caller.expires_at is not None and caller.expires_at <= moment:
-            raise UnauthorizedError("the API key or session has expired")
+            expired = "the API key or session has expired"
+            raise EndedKeyError(caller, EXPIRED, expired) if caller.key_id else UnauthorizedError(expired)
         if caller.key_id:
             self._used[caller.key_id] = moment
         return caller
 
     def forget(self) -> None:
         """Look every credential up again: one of them may have been revoked, or its user changed."""
-        self._generation += 1
-        self._cache.clear()
+        self._callers.forget()
 
     def take_used(self) -> dict[str, datetime]:
         """Return the keys used since the last call of this, each with the time of its last use."""
         used, self._used = self._used, {}
         return used
 
-    def _keep(self, cache_key: bytes, looked_up_at_s: float, caller: Caller) -> None:
-        self._cache[cache_key] = (looked_up_at_s, caller)
-        self._cache.move_to_end(cache_key)
-        if len(self._cache) > MAX_CACHED:
-            self._cache.popitem(last=False)
+    def put_back_used(self, used: Mapping[str, datetime]) -> None:
+        """Keep what could not be written down for the next time; later uses stand."""
+        self._used = {**used, **self._used}
 
     async def _look_up(self, credential: str) -> Caller:
         if looks_like_access_token(credential):
@@ -78,7 +74,10 @@ class DatabaseAuthenticator:
         if found is None:
             raise UnauthorizedError
         key, user = found
-        return caller_of(user, key_id=key.key_id, expires_at=key.expire_time)
+        caller = caller_of(user, key_id=key.key_id, expires_at=key.expire_time)
+        if key.delete_time is not None:
+            raise EndedKeyError(caller, DELETED)
+        return caller
 
     async def _look_up_session(self, token: str) -> Caller:
         async with self._database.reading() as db:

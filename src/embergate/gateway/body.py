@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -9,10 +10,12 @@ from fastapi import Depends, Request
 
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.message import Message, parse_message
-from embergate.errors import PayloadTooLargeError
+from embergate.errors import PayloadTooLargeError, RequestTimeoutError
 
 MAX_BODY_BYTES: Final = 1 << 20
 MAX_JSON_DEPTH: Final = 64
+# Some bodies are read before anybody is known to be somebody: a slow one must not keep its connection for long.
+BODY_TIMEOUT_S: Final = 30.0
 INPUT_SUFFIX: Final = "Input"
 PART_SUFFIX: Final = "Update"
 M = TypeVar("M", bound=Message)
@@ -21,13 +24,10 @@ M = TypeVar("M", bound=Message)
 async def read_json(request: Request, *, is_required: bool) -> Any:
     """Return the request's body as JSON; none at all is an empty object, where a call does without.
 
-    Raises: InvalidArgumentError saying where it is not JSON; PayloadTooLargeError beyond a megabyte.
+    Raises: InvalidArgumentError saying where it is not JSON; PayloadTooLargeError beyond a megabyte; RequestTimeoutError
+        if it takes longer than half a minute to arrive.
     """
-    received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > MAX_BODY_BYTES:
-            raise PayloadTooLargeError(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    received = await _read(request)
     if is_required and not received.strip():
         raise InvalidArgumentError("the body is missing: send a JSON object")
     try:
@@ -36,6 +36,19 @@ async def read_json(request: Request, *, is_required: bool) -> Any:
         raise InvalidArgumentError(f"the body is not valid JSON: {error}") from error
     _check_json(value, MAX_JSON_DEPTH)
     return value
+
+
+async def _read(request: Request) -> bytes:
+    received = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                received += chunk
+                if len(received) > MAX_BODY_BYTES:
+                    raise PayloadTooLargeError(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    except TimeoutError:
+        raise RequestTimeoutError(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
+    return bytes(received)
 
 
 def _check_json(value: Any, depth: int) -> None:

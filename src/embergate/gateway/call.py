@@ -29,6 +29,12 @@ class Call:
     # What a call that fails changes all the same, in the transaction of its audit entry.
     on_failure: list[Callable[[AsyncSession], Awaitable[None]]] = field(default_factory=list)
 
+    def notify(self) -> None:
+        """Tell the other parts of this process, once."""
+        acts, self.after_commit = self.after_commit, []
+        for act in acts:
+            act()
+
     def turn_to(self, account_id: str) -> None:
         """Go on in the account that the body, not the path, names; whether the caller may is still to be asked."""
         self.account_id = account_id

@@ -10,6 +10,7 @@ from typing import Protocol, cast
 from fastapi import Request
 
 from embergate.aip.paging import PageTokens
+from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.sessions.parts import SessionParts
 from embergate.storage.database import Database
 from embergate.web.caller import Authenticator
@@ -26,6 +27,10 @@ class ForgetfulAuthenticator(Authenticator, Protocol):
 
     def take_used(self) -> Mapping[str, datetime]:
         """Return the keys used since the last call of this, each with the time of its last use."""
+        ...
+
+    def put_back_used(self, used: Mapping[str, datetime]) -> None:
+        """Keep what could not be written down for the next time."""
         ...
 
 
@@ -47,6 +52,8 @@ class GatewayDeps:
     authenticator: ForgetfulAuthenticator
     sessions: SessionParts
     policies: ForgetfulPolicies
+    # By account: credit codes that were tried and that there are not.
+    code_guesses: MovingWindow
 
 
 def gateway_of(request: Request) -> GatewayDeps:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 from fastapi import Depends, Request
+from sqlalchemy import event as session_events
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.aip.errors import InvalidArgumentError
@@ -21,6 +22,7 @@ from embergate.aip.message import Message, has_required_fields
 from embergate.aip.status import Code
 from embergate.errors import UnavailableError
 from embergate.gateway.access import Permission, require
+from embergate.gateway.accounts import store as accounts
 from embergate.gateway.answers import GATEWAY_ERRORS
 from embergate.gateway.audit.redaction import redact_body, redact_query
 from embergate.gateway.audit.trail import AUDIT_SEAL, record
@@ -51,6 +53,8 @@ class Operation:
     takes_part: bool = False
     writes: bool = False
     audited: bool = False
+    # A call without `needs` that is told by a credential in its header too.
+    takes_credential: bool = False
 
     def route(self, summary: str, *, variant: str = "") -> dict[str, Any]:
         """Return what the router needs to know; `**operation.route("…")` in the decorator.
@@ -89,6 +93,9 @@ class Operation:
             if self.takes is not None:
                 request.state.json = await read_json(request, is_required=self._needs_body)
                 event.payload["body"] = redact_body(request.state.json, self.takes)
+            if caller is not None and account_id != caller.account:
+                # Only now: who may not know gets a 403, and a slow body must not hold the lock that a statement takes.
+                await accounts.get(call.db, account_id)
             request.state.call = call
             yield
 
@@ -122,6 +129,8 @@ async def unit_of_work(call: Call, *, writes: bool, audited: bool) -> AsyncItera
     database = call.deps.database
     try:
         async with database.writing() if writes else database.reading() as call.db:
+            # By the session itself: a client that leaves during the commit cancels this function, but not the commit.
+            session_events.listen(call.db.sync_session, "after_commit", lambda _session: call.notify())
             yield
             if writes:
                 await _record(call.db, call, SUCCESS)
@@ -133,8 +142,6 @@ async def unit_of_work(call: Call, *, writes: bool, audited: bool) -> AsyncItera
         if audited:
             await _record_failure(call, error)
         raise
-    for act in call.after_commit:
-        act()
 
 
 async def _record(db: AsyncSession, call: Call, outcome: tuple[str, str]) -> None:
@@ -158,8 +165,7 @@ async def _record_failure(call: Call, error: Exception) -> None:
         log.exception("audit_entry_lost", method=call.event.method, resource=call.event.resource)
         if call.on_failure:
             raise  # to be tried again: the failure must not be all that comes of the call
-    for act in call.after_commit:
-        act()
+    call.notify()
 
 
 def _resource_in(path: str) -> str:

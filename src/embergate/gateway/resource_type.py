@@ -22,6 +22,7 @@ from embergate.aip.message_fields import fields_of
 from embergate.aip.names import ResourcePattern
 from embergate.aip.ordering import OrderKey, parse_order
 from embergate.aip.paging import page_size_of, request_digest
+from embergate.aip.status import Code
 from embergate.gateway.call import Call
 from embergate.storage.collection import Collection, PageQuery
 from embergate.storage.rows import Base
@@ -33,6 +34,8 @@ UNSORTABLE: Final = frozenset({Kind.MESSAGE, Kind.LIST, Kind.MAP, Kind.STRUCT})
 
 ROW_ID: Final = "id"
 NAME: Final = ("name",)
+# The columns of the status of a resource that keeps none: it is always fine.
+OK_STATUS: Final = {"status.code": literal(Code.OK.value), "status.message": literal("")}
 
 R = TypeVar("R", bound=Base)
 M = TypeVar("M", bound=Message)
@@ -74,6 +77,12 @@ class ListParameters(ReadParameters):
         return {}
 
 
+class UnorderedListParameters(ListParameters):
+    """The query of a List whose order is its own."""
+
+    order_by: str = Field("", description="Not used: the order is always the same.")
+
+
 class UpdateParameters(QueryParameters):
     """The query of every Update."""
 
@@ -84,6 +93,7 @@ class UpdateParameters(QueryParameters):
 
 ReadQuery = Annotated[ReadParameters, Query()]
 ListQuery = Annotated[ListParameters, Query()]
+UnorderedListQuery = Annotated[UnorderedListParameters, Query()]
 UpdateQuery = Annotated[UpdateParameters, Query()]
 
 
@@ -130,7 +140,7 @@ class ResourceType(Generic[R, M]):
         self.sortable = {name: of for name, of in self.filterable.items() if of.kind not in UNSORTABLE}
         ordered = {ROW_ID: getattr(row, ROW_ID)} if pattern else {}
         endings = {"name": getattr(row, ROW_ID)} if pattern else {}
-        self.collection = Collection(row, {**self._columns, **ordered}, searched=self.rules.searched, endings=endings)
+        self.collection = Collection(row, {**self._columns, **ordered}, endings=endings)
 
     def name_of(self, row: R) -> str:
         """Return the row's resource name."""
@@ -167,19 +177,20 @@ class ResourceType(Generic[R, M]):
         `window` gives more conditions, of the moment when the first page was asked for: tokens carry it to the others.
         Raises: InvalidArgumentError naming the parameter that is wrong.
         """
-        checked = compile_filter(query.filter, self.filterable, aliases=self.rules.aliases)
-        asked_order = query.order_by if self.rules.is_ordered_by_caller else ""
         rules = self.rules
+        checked = compile_filter(query.filter, self.filterable, aliases=rules.aliases, searched=rules.searched)
+        asked_order = query.order_by if rules.is_ordered_by_caller else ""
         order = parse_order(
             asked_order, self.sortable, default=rules.default_order, aliases=rules.aliases, last=rules.last_key
         )
-        # The parent, which is in the path, and every other parameter that chooses rows.
+        # The parent, which is in the path, and every other parameter that chooses rows or their order.
         digest = request_digest(
             {
                 "account": call.account_id,
+                "parent": call.event.resource,
                 "method": call.event.method,
                 "filter": query.filter,
-                "order": asked_order,
+                "order": str(order),
                 **query.more_for_digest(),
             }
         )

@@ -24,10 +24,13 @@ async def keep_up(gateway: GatewayDeps) -> None:
     purged_at_s = monotonic_s()
     while True:
         await asyncio.sleep(SETTLE_EVERY_S)
-        await settle(gateway)
-        if monotonic_s() - purged_at_s >= PURGE_EVERY_S:
-            purged_at_s = monotonic_s()
-            await purge(gateway)
+        try:
+            await settle(gateway)
+            if monotonic_s() - purged_at_s >= PURGE_EVERY_S:
+                purged_at_s = monotonic_s()
+                await purge(gateway)
+        except Exception:
+            log.exception("upkeep_failed")  # a bug; what is due the next time is done all the same
 
 
 async def settle(gateway: GatewayDeps) -> None:
@@ -39,6 +42,7 @@ async def settle(gateway: GatewayDeps) -> None:
         async with gateway.database.writing() as db:
             await note_use(db, used)
     except UnavailableError:
+        gateway.authenticator.put_back_used(used)
         log.warning("last_use_not_written", num_keys=len(used))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -53,19 +53,16 @@ class Collection(Generic[R]):
         row: type[R],
         columns: Mapping[str, SQLColumnExpression[Any]],
         *,
-        searched: Sequence[str] = (),
         endings: Mapping[str, SQLColumnExpression[Any]] | None = None,
     ) -> None:
         """Map dotted snake_case field paths to columns.
 
-        A column of type `Json` holds a map, a list or a message, and everything below its path. `searched` are the
-        paths that a bare word in a filter looks in; without them, every string field that the filter's checker knows.
-        `endings` are columns with the last part of a path's values, behind the last slash, which have an index.
+        A column of type `Json` holds a map, a list or a message, and everything below its path. `endings` are columns
+        with the last part of a path's values, behind the last slash, which have an index.
         """
         self._row = row
         # What is mapped to a class is not an expression itself, but has one.
         self._columns = {path: _expression(column) for path, column in columns.items()}
-        self._searched = tuple(searched)
         self._endings = {path: _expression(column) for path, column in (endings or {}).items()}
 
     async def page(self, db: AsyncSession, query: PageQuery, *where: ColumnElement[bool]) -> RowPage[R]:
@@ -78,7 +75,7 @@ class Collection(Generic[R]):
         conditions = [*where]
         # In front: of several bounds for one column SQLite begins at the first, and these are usually the narrowest.
         if query.filter is not None:
-            filters = FilterSql(self._columns, self._searched, dialect, self._endings)
+            filters = FilterSql(self._columns, dialect, self._endings)
             conditions.insert(0, filters.condition(query.filter))
         counted = await db.scalar(select(func.count()).select_from(self._row).where(*conditions))
         keys = [self._sort_key(key, dialect) for key in query.order]

@@ -27,13 +27,14 @@ class Database:
         self._write = async_sessionmaker(engines.writing, expire_on_commit=False)
 
     @classmethod
-    def open(cls, url: str, *, pool_size: int = POOL_SIZE) -> Database:
+    def open(cls, url: str, *, pool_size: int = POOL_SIZE, statement_timeout_s: float | None = None) -> Database:
         """Return the database at `sqlite:///path` or `postgresql://user:password@host/name`; connect at first use.
 
-        Units: `pool_size` is the most connections at once; SQLite has one more, to write with.
+        Units: `pool_size` is the most connections at once; SQLite has one more, to write with. A statement that reads for
+        longer than `statement_timeout_s` fails with a RequestTimeoutError, lest a few callers keep every connection.
         Raises: ConfigurationError if the URL is not valid, or PostgreSQL's driver is not installed.
         """
-        return cls(open_engines(url, pool_size=pool_size))
+        return cls(open_engines(url, pool_size=pool_size, statement_timeout_s=statement_timeout_s))
 
     @property
     def dialect(self) -> DialectName:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from sqlalchemy import URL, Connection, NullPool, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from embergate.clock import monotonic_s
 from embergate.errors import ConfigurationError, UnavailableError
 from embergate.storage import failures, text
 
@@ -24,6 +26,10 @@ MIGRATION_LOCK_TIMEOUT_S: Final = 600.0
 POOL_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 10.0
 POSTGRESQL_PARAMETERS: Final = {"host", "port", "ssl", "prepared_statement_cache_size"}
+# Where a connection's statement has to end by, in the connection's own notes.
+DEADLINE: Final = "embergate_deadline_s"
+# In SQLite's own instructions: about a millisecond.
+STEPS_BETWEEN_LOOKS: Final = 20_000
 EXAMPLES: Final = "sqlite:///file.db or postgresql://user:password@host/name"
 
 
@@ -37,8 +43,10 @@ class Engines:
     migrating: AsyncEngine
 
 
-def open_engines(url: str, *, pool_size: int) -> Engines:
+def open_engines(url: str, *, pool_size: int, statement_timeout_s: float | None) -> Engines:
     """Return the engines for a URL; nothing is connected yet.
+
+    A statement that reads for longer than `statement_timeout_s` is broken off; None lets it take its time.
 
     Raises: ConfigurationError if the URL is none we know, or its driver is not installed; it does not show the URL.
     """
@@ -47,9 +55,9 @@ def open_engines(url: str, *, pool_size: int) -> Engines:
     except (ArgumentError, ValueError):
         raise ConfigurationError(f"the database URL is not valid; write {EXAMPLES}") from None
     if parsed.drivername in {"sqlite", "sqlite+aiosqlite"}:
-        return _sqlite(parsed, pool_size)
+        return _sqlite(parsed, pool_size, statement_timeout_s)
     if parsed.drivername in {"postgresql", "postgres", "postgresql+asyncpg"}:
-        return _postgresql(parsed, pool_size)
+        return _postgresql(parsed, pool_size, statement_timeout_s)
     raise ConfigurationError(f"the database URL must be {EXAMPLES}")
 
 
@@ -65,13 +73,15 @@ _create = partial(
 )
 
 
-def _sqlite(url: URL, pool_size: int) -> Engines:
+def _sqlite(url: URL, pool_size: int, statement_timeout_s: float | None) -> Engines:
     if not url.database or url.database.startswith(":") or url.query:
         raise ConfigurationError("the database URL must name a file and nothing else: sqlite:///file.db")
     url = url.set(drivername="sqlite+aiosqlite")
     pool: dict[str, Any] = {"max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
     reading = _create(url, pool_size=pool_size, **pool)
     _prepare_sqlite(reading, "BEGIN", _sqlite_pragmas(LOCK_TIMEOUT_S, "query_only = ON"))
+    if statement_timeout_s is not None:
+        _bound_sqlite_statements(reading, statement_timeout_s)
     # SQLite has one writer at a time. Waiting for our one connection is first come, first served; waiting for the
     # file's lock is polling, in no order.
     writing = _create(url, pool_size=1, **pool)
@@ -111,7 +121,23 @@ def _prepare_sqlite(engine: AsyncEngine, begin: str, pragmas: tuple[str, ...]) -
         connection.exec_driver_sql(begin)
 
 
-def _postgresql(url: URL, pool_size: int) -> Engines:
+def _bound_sqlite_statements(engine: AsyncEngine, timeout_s: float) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, record: Any) -> None:
+        info = record.info
+
+        def is_late() -> bool:
+            deadline_s: float = info.get(DEADLINE, math.inf)
+            return monotonic_s() > deadline_s
+
+        connection.run_async(lambda driver: driver.set_progress_handler(is_late, STEPS_BETWEEN_LOOKS))
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def before_statement(connection: Connection, *_: object) -> None:
+        connection.info[DEADLINE] = monotonic_s() + timeout_s
+
+
+def _postgresql(url: URL, pool_size: int, statement_timeout_s: float | None) -> Engines:
     if importlib.util.find_spec("asyncpg") is None:
         raise ConfigurationError("a PostgreSQL database needs the extra: pip install 'embergate[postgres]'")
     query = dict(url.query)
@@ -128,7 +154,7 @@ def _postgresql(url: URL, pool_size: int) -> Engines:
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
         pool_pre_ping=True,  # a server that restarts would cost each connection one failed request
-        connect_args=_asyncpg_arguments(LOCK_TIMEOUT_S),
+        connect_args=_asyncpg_arguments(LOCK_TIMEOUT_S, statement_timeout_s),
     )
     migrating = _create(url, poolclass=NullPool, connect_args=_asyncpg_arguments(MIGRATION_LOCK_TIMEOUT_S))
     for engine in (writing, migrating):
@@ -138,10 +164,11 @@ def _postgresql(url: URL, pool_size: int) -> Engines:
     return Engines("postgresql", reading, writing, migrating)
 
 
-def _asyncpg_arguments(lock_timeout_s: float) -> dict[str, Any]:
+def _asyncpg_arguments(lock_timeout_s: float, statement_timeout_s: float | None = None) -> dict[str, Any]:
     server_settings = {
         "application_name": "embergate",
         "lock_timeout": str(int(lock_timeout_s * 1000)),
+        "statement_timeout": str(int((statement_timeout_s or 0) * 1000)),
         "jit": "off",  # compiling costs more than any of our queries
     }
     return {"timeout": CONNECT_TIMEOUT_S, "server_settings": server_settings}

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy.engine import ExceptionContext
 
-from embergate.errors import EmbergateError, InvalidRequestError, UnavailableError
+from embergate.errors import EmbergateError, InvalidRequestError, RequestTimeoutError, UnavailableError
 
 UNREACHABLE: Final = "The database cannot be reached."
 LOCKED: Final = "The database has been locked by others for too long; try again."
@@ -19,6 +19,7 @@ BUSY: Final = "Every connection to the database is in use; try again."
 NOT_WRITABLE: Final = "The database cannot be written to."
 DAMAGED: Final = "The database file is damaged, or is not a database."
 BROKEN: Final = "The disk of the database fails."
+SLOW: Final = "The database takes too long over this; ask for less, for instance by a filter on an indexed field."
 NUL: Final = "Text may not hold the character NUL."
 
 SQLITE: Final = {
@@ -47,16 +48,21 @@ POSTGRESQL: Final = {
 }
 
 
+QUERY_CANCELED: Final = "57014"  # by its statement_timeout
+
+
 def translate_in_reader(context: ExceptionContext) -> EmbergateError | None:
     """Return the error to raise in place of a driver's, or None to let it pass. An SQLAlchemy `handle_error` listener."""
     error = context.original_exception
     if isinstance(error, EmbergateError):
         return error  # from a type that refused a value
     code = getattr(error, "sqlite_errorcode", None)
+    sqlstate = getattr(error, "sqlstate", None)
+    if code == sqlite3.SQLITE_INTERRUPT or sqlstate == QUERY_CANCELED:
+        return RequestTimeoutError(SLOW)
     if code is not None:
         # The low byte is the kind, the rest its details.
         return _unavailable(SQLITE.get(code & 0xFF))
-    sqlstate = getattr(error, "sqlstate", None)
     if sqlstate == "22021":
         return InvalidRequestError(NUL)
     if sqlstate is not None:

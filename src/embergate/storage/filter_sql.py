@@ -10,7 +10,7 @@ bits) is compared here rather than sent.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -60,13 +60,12 @@ def by_code_points(column: ColumnElement[Any], dialect: str) -> ColumnElement[An
 
 @dataclass(frozen=True, slots=True)
 class FilterSql:
-    """Turns filters into conditions on `columns`, by their dotted paths, in a dialect; `searched` ones hold bare words.
+    """Turns filters into conditions on `columns`, by their dotted paths, in a dialect.
 
     `endings` are columns with what a string ends with behind its last slash: an index may serve them, and not the whole.
     """
 
     columns: Columns
-    searched: Sequence[str]
     dialect: str
     endings: Columns = field(default_factory=dict)
 
@@ -98,8 +97,7 @@ class FilterSql:
             case Present(field):
                 return self._present(field)
             case Search(needle, fields):
-                columns = [self.columns[path] for path in self.searched] or [self._value(field) for field in fields]
-                return or_(false(), *(self._contains(column, needle) for column in columns))
+                return or_(false(), *(self._contains(self._value(field), needle) for field in fields))
 
     def _column(self, names: tuple[str, ...]) -> tuple[ColumnElement[Any], tuple[str, ...]]:
         """Return the column that a field is in, and its path inside that column's document."""

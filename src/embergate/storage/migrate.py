@@ -69,8 +69,8 @@ async def upgrade(database: Database, history: History = HISTORY) -> None:
             raise _not_current(found)
         if found is not SchemaState.CURRENT:
             await connection.run_sync(_run, history)
-        if database.dialect == "sqlite":
-            await connection.run_sync(_check_references)
+            if database.dialect == "sqlite":
+                await connection.run_sync(_check_references)
 
 
 async def state(database: Database, history: History = HISTORY) -> SchemaState:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import httpx2
+import pytest
 from argon2 import PasswordHasher
 
 from embergate.app.asgi import create_app
@@ -30,6 +31,10 @@ from embergate.web.caller import Role
 from embergate.web.keyring import Keyring
 
 MASTER_KEY: Final = bytes(range(32))
+# For what is decided before any database is asked, or alike on both.
+on_sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+# For what several transactions do at once: SQLite has one writer at a time.
+on_postgresql_only = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @dataclass(frozen=True)

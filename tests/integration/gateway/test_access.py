@@ -24,6 +24,7 @@ from embergate.storage.tables.credentials import ApiKeyRow
 from embergate.web.caller import Role
 from tests.integration.gateway.operating import make_code
 from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.trails import verified
 
 MINE, THEIRS = "mine", "theirs"
 # Rights end here: nothing that is asked for by these names is there, so a call that gets in finds nothing to harm.
@@ -285,3 +286,15 @@ async def key_of(platform: Platform, user_id: str) -> str:
     statement = select(ApiKeyRow.key_id).where(ApiKeyRow.account_id == MINE, ApiKeyRow.user_id == user_id)
     async with platform.database.reading() as db:
         return str(await db.scalar(statement.order_by(ApiKeyRow.create_time).limit(1)))
+
+
+async def test_account_that_does_not_exist_is_a_404_to_an_operator_everywhere(
+    platform: Platform, keys: dict[str, str]
+) -> None:
+    for route in routes(platform):
+        if "{account_id}" not in route.path:
+            continue
+        for account_id in ("no-such-account", "x" * 64):
+            answer = await platform.call(keys[OPERATOR], route.method, route.at(account_id, user_id="admin"), json={})
+            assert (answer.status_code, answer.json()["code"]) == (404, 5), (route, answer.text)
+    assert set(await verified(platform.database)) == {MINE}  # no trail of an account that is none

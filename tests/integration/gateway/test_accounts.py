@@ -12,8 +12,7 @@ from embergate.clock import now
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.storage.tables.accounts import AccountRow
 from embergate.web.caller import Role
-from tests.databases import on_sqlite_alone
-from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.platform import Platform, on_sqlite_only
 
 MINE = "/v1/accounts/mine"
 
@@ -164,7 +163,7 @@ async def test_account_that_is_not_there_is_a_404_for_an_operator_and_a_403_for_
         assert (await platform.call(inference, "GET", path)).status_code == 403
 
 
-@on_sqlite_alone
+@on_sqlite_only
 @pytest.mark.parametrize(
     "query",
     [

@@ -11,12 +11,11 @@ import time_machine
 from sqlalchemy import select, update
 
 from embergate.clock import now
-from embergate.gateway.authentication import TTL_S
+from embergate.gateway.fresh_cache import TTL_S
 from embergate.gateway.upkeep import settle
 from embergate.storage.tables.credentials import ApiKeyRow
 from embergate.web.caller import Role
-from tests.databases import on_sqlite_alone
-from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.platform import Platform, on_sqlite_only
 
 USERS = "/v1/accounts/acme/users"
 OPERATOR = "operator"
@@ -261,7 +260,7 @@ async def test_keys_are_filtered_ordered_and_masked(platform: Platform, admin: s
     ]
 
 
-@on_sqlite_alone
+@on_sqlite_only
 @pytest.mark.parametrize(
     "query",
     [
@@ -281,7 +280,7 @@ async def test_bad_list_is_refused_by_name(platform: Platform, admin: str, query
     assert answer.json()["details"][0]["fieldViolations"][0]["field"] == next(iter(query))
 
 
-@on_sqlite_alone
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -321,7 +320,7 @@ async def test_key_ends_at_its_time_to_the_microsecond_also_where_it_is_cached(
     elsewhere = Platform(platform.database)
     ends = now() + timedelta(hours=1)
     key = (await created(platform, admin, expireTime=ends.isoformat()))["key"]
-    monkeypatch.setattr("embergate.gateway.authentication.monotonic_s", lambda: 1000.0)
+    monkeypatch.setattr("embergate.gateway.fresh_cache.monotonic_s", lambda: 1000.0)
     for moment, expected in ((ends - timedelta(microseconds=1), True), (ends, False)):
         monkeypatch.setattr("embergate.gateway.authentication.now", lambda moment=moment: moment)
         assert await works(platform, key) is expected
@@ -335,7 +334,7 @@ async def test_expiry_that_another_process_sets_is_noticed_within_a_second(
     elsewhere = Platform(platform.database)
     old = await created(platform, admin)
     clock_s = [1000.0]
-    monkeypatch.setattr("embergate.gateway.authentication.monotonic_s", lambda: clock_s[0])
+    monkeypatch.setattr("embergate.gateway.fresh_cache.monotonic_s", lambda: clock_s[0])
     assert await works(elsewhere, old["key"])
     path = f"{keys_of('admin')}/{old['keyId']}:rotate"
     assert (await platform.call(admin, "POST", path, json={"gracePeriod": "0s"})).status_code == 200
@@ -352,7 +351,7 @@ async def test_revocation_holds_at_once_here_and_within_a_second_elsewhere(
     elsewhere = Platform(platform.database)
     made = await created(platform, admin)
     clock_s = [1000.0]
-    monkeypatch.setattr("embergate.gateway.authentication.monotonic_s", lambda: clock_s[0])
+    monkeypatch.setattr("embergate.gateway.fresh_cache.monotonic_s", lambda: clock_s[0])
     assert await works(platform, made["key"])
     assert await works(elsewhere, made["key"])
     answer = await end(platform, admin, made["keyId"])

@@ -14,13 +14,13 @@ from sqlalchemy import func, select
 from embergate.aip.errors import InvalidArgumentError
 from embergate.errors import AlreadyExistsError, NotFoundError
 from embergate.gateway.credits.ledger import GRANTED_CREDIT, balance, check, credit_of
+from embergate.gateway.credits.service import MAX_GUESSES
 from embergate.gateway.money import NANOS_PER_UNIT
 from embergate.storage.tables.audit import AuditEntryRow
 from embergate.storage.tables.credits import CreditCodeRow, PostingRow
 from embergate.web.caller import Role
-from tests.databases import on_sqlite_alone
 from tests.integration.gateway.operating import disable_code, make_code
-from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.platform import Platform, on_sqlite_only
 
 REDEEM: Final = "/v1/creditCodes:redeem"
 REDEMPTIONS: Final = "/v1/accounts/acme/creditRedemptions"
@@ -92,6 +92,20 @@ async def test_unknown_code_is_not_found(platform: Platform, admin: str) -> None
         assert (answer.status_code, answer.json()["code"]) == (404, 5)
 
 
+@on_sqlite_only
+async def test_codes_are_not_guessed_without_end(platform: Platform, admin: str) -> None:
+    await make_code(platform, maxRedemptions=5)
+    other = await platform.add_account("other")
+    for _ in range(MAX_GUESSES + 1):  # a code that there is costs no guess
+        assert (await redeem(platform, admin)).status_code in {200, 409}
+    answers = await asyncio.gather(*(redeem(platform, admin, f"GUESS-{number}") for number in range(MAX_GUESSES + 2)))
+    assert Counter(answer.status_code for answer in answers) == {404: MAX_GUESSES, 429: 2}
+    refused = await redeem(platform, admin)
+    assert (refused.status_code, refused.json()["code"]) == (429, 8)
+    assert 1 <= int(refused.headers["retry-after"]) <= 300
+    assert (await redeem(platform, other, account_id="other")).status_code == 200
+
+
 async def test_second_redemption_already_exists_and_grants_nothing(platform: Platform, admin: str) -> None:
     await make_code(platform, maxRedemptions=5)
     await redeem(platform, admin)
@@ -152,7 +166,7 @@ async def test_code_is_valid_from_its_start_until_before_its_end(
         assert await num_redemptions_of(platform, "WELCOME") == 0
 
 
-@on_sqlite_alone
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -295,7 +309,7 @@ async def test_list_filters_orders_pages_and_masks(platform: Platform, admin: st
     assert (first["totalSize"], rest["totalSize"], rest["nextPageToken"]) == (3, 3, "")
 
 
-@on_sqlite_alone
+@on_sqlite_only
 @pytest.mark.parametrize(
     "params", [{"filter": "amount=3"}, {"orderBy": "amount"}, {"pageSize": "-1"}, {"pageToken": "nonsense"}]
 )
@@ -305,7 +319,7 @@ async def test_bad_list_is_refused(platform: Platform, admin: str, params: dict[
     assert next(iter(params)) in answer.json()["message"]
 
 
-@on_sqlite_alone
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("fields", "says"),
     [

@@ -11,12 +11,11 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from embergate.app.asgi import openapi_document
 from embergate.gateway.document import operations_of
-from tests.databases import on_sqlite_alone
 from tests.integration.gateway.operating import make_code
-from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.platform import Platform, on_sqlite_only
 
 # What the router says by itself, no database changes.
-pytestmark = on_sqlite_alone
+pytestmark = on_sqlite_only
 
 
 async def test_document_is_valid_openapi_3_1_and_its_schemas_are_json_schemas(platform: Platform) -> None:
@@ -57,7 +56,8 @@ async def test_operations_have_ids_of_their_own_and_ask_for_a_credential(platfor
     operations = {op["operationId"]: op for item in document["paths"].values() for op in item.values()}
     assert sum(len(item) for item in document["paths"].values()) == len(operations)
     for operation in operations_of(platform.app):
-        assert ("security" in operations[f"Gateway_{operation.name}"]) == (operation.needs is not None)
+        asks = operation.needs is not None or operation.takes_credential
+        assert ("security" in operations[f"Gateway_{operation.name}"]) == asks
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 import time_machine
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from embergate.clock import now
 from embergate.errors import UnavailableError
@@ -19,7 +19,7 @@ from embergate.gateway.sessions.rules import SessionRules
 from embergate.storage.database import Database
 from embergate.storage.tables.credentials import RefreshTokenRow, SessionRow, SigningKeyRow
 from embergate.web.caller import Role
-from tests.integration.gateway.platform import Platform, Tokens
+from tests.integration.gateway.platform import Platform, Tokens, on_sqlite_only
 
 EMAIL = "ada@acme.example"
 PASSWORD = "correct horse battery"
@@ -235,3 +235,18 @@ async def test_purge_deletes_what_ended_long_ago_and_nothing_else(
         assert await service.purge(platform.database, parts) == 2
         assert await num_rows(platform.database, SessionRow) == await num_rows(platform.database, RefreshTokenRow) == 0
         assert await num_rows(platform.database, SigningKeyRow) == 1
+
+
+@on_sqlite_only
+async def test_made_up_refresh_token_takes_no_lock_and_counts_against_its_client(database: Database) -> None:
+    platform = Platform(database, rules=SessionRules(attempts_per_client=4))
+    key = await platform.add_account("acme")
+    tokens = await platform.log_in(apiKey=key)
+    async with database.writing() as db:
+        await db.execute(text("UPDATE accounts SET display_name = ''"))  # from now on SQLite has no other writer
+        body = {"refreshToken": "made up"}
+        answers = [await platform.call(None, "POST", f"/v1/auth/{verb}", json=body) for verb in ("refresh", "logout")]
+        answers += [await platform.refresh("made up") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+    assert (await platform.refresh(tokens.refreshToken)).status_code == 200  # one that there is is not counted
+    platform.close()

@@ -9,8 +9,7 @@ import pytest
 
 from embergate.gateway.users import store
 from embergate.web.caller import Role
-from tests.databases import on_sqlite_alone
-from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.platform import Platform, on_sqlite_only
 
 USERS = "/v1/accounts/acme/users"
 
@@ -56,7 +55,7 @@ async def test_service_account_acts_under_an_address_of_its_own(platform: Platfo
     assert created["email"] == "robot@acme.sa.fireworks.ai"
 
 
-@on_sqlite_alone
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("query", "body", "says"),
     [
@@ -65,6 +64,7 @@ async def test_service_account_acts_under_an_address_of_its_own(platform: Platfo
         ("userId=ada", {"email": "nobody", "role": "user"}, "email: expected an address"),
         ("userId=Ada", {"email": "a@b.c", "role": "user"}, "userId"),
         ("userId=ada", {"email": "a@b.c", "role": "user", "displayName": "x" * 64}, "displayName"),
+        ("userId=ada", {"email": "a@b.c", "role": "user", "permissionPreset": "x"}, "permissionPreset"),
         ("userId=ada", {"email": "a@b.c", "role": "user", "colour": 1}, 'unknown field "colour"'),
         ("userId=ada", {"email": "a@b.c", "role": "user", "display_name": "", "displayName": ""}, "given twice"),
         ("userId=ada", {"email": "a\0@b.c", "role": "user"}, "NUL"),
@@ -97,7 +97,7 @@ async def test_update_changes_what_the_body_names_and_nothing_else(platform: Pla
     assert (answer.json()["role"], answer.json()["displayName"]) == ("contributor", "")
 
 
-@on_sqlite_alone
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("mask", "body", "status", "says"),
     [
@@ -108,6 +108,8 @@ async def test_update_changes_what_the_body_names_and_nothing_else(platform: Pla
         ("colour", {}, 400, "colour"),
         ("role", {}, 400, "role is required"),
         ("serviceAccount", {"serviceAccount": True}, 400, "serviceAccount cannot be changed"),
+        ("permissionPreset", {"permissionPreset": "x"}, 400, "permissionPreset"),
+        ("permissionPreset", {"permissionPreset": ""}, 200, '"permissionPreset":""'),
     ],
 )
 async def test_update_mask_chooses(
@@ -161,3 +163,27 @@ async def test_lists_filter_order_page_and_mask(platform: Platform, admin: str) 
         if not token:
             break
     assert seen == ["Admin", "ada", "bob", "dyc"]
+
+
+@on_sqlite_only
+async def test_addresses_are_alike_by_the_case_of_ascii_letters_only(platform: Platform, admin: str) -> None:
+    # Two people each: what Unicode's case folding makes of the first is the second.
+    for number, pair in enumerate((("straße", "strasse"), ("\u017fue", "sue"), ("\u212aim", "kim"), ("Ära", "ära"))):
+        for letter, local in zip("ab", pair, strict=True):
+            await create(platform, admin, f"user-{letter}{number}", email=f"{local}@acme.example")
+    taken = {"role": "user", "email": "STRAßE@ACME.example"}
+    assert (await platform.call(admin, "POST", f"{USERS}?userId=third", json=taken)).status_code == 409
+
+
+async def test_longest_address_is_kept_whatever_its_letters(platform: Platform, admin: str) -> None:
+    email = "\u0390" * 64 + "@" + "\u0390" * 255  # folded, each would be three
+    assert (await create(platform, admin, "ada", email=email))["email"] == email
+
+
+@on_sqlite_only
+async def test_operator_is_not_demoted_by_its_role(platform: Platform, admin: str) -> None:
+    operator = await platform.add_user("acme", "root", Role.ADMIN, is_operator=True)
+    answer = await platform.call(operator, "PATCH", f"{USERS}/root", json={"role": "inference-user"})
+    assert (answer.status_code, answer.json()["code"]) == (400, 9)
+    assert "set-operator acme root --no-operator" in answer.json()["message"]
+    assert (await platform.call(operator, "PATCH", f"{USERS}/root", json={"displayName": "Root"})).status_code == 200

@@ -51,7 +51,7 @@ COLUMNS = {name: getattr(JobRow, name) for name in DIRECT} | {
 # An order needs a column for each field; a filter finds its own way into a document.
 FILTERED = {path: column for path, column in COLUMNS.items() if path != "progress.percent"}
 
-JOBS = Collection(JobRow, COLUMNS, searched=("name", "display_name", "status.message"))
+JOBS = Collection(JobRow, COLUMNS)
 
 
 async def create_tables(database: Database) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from embergate.errors import ConfigurationError, InvalidRequestError, UnavailableError
+from embergate.errors import ConfigurationError, InvalidRequestError, RequestTimeoutError, UnavailableError
 from embergate.storage import failures
 from embergate.storage.database import Database
 from tests.databases import PostgresqlServer
@@ -303,6 +303,24 @@ async def test_row_locked_by_another_for_too_long_is_unavailable(
             async with database.writing() as second:
                 await second.execute(text("INSERT INTO t VALUES (1)"))
     assert caught.value.message == failures.LOCKED
+    await database.close()
+
+
+SLOW = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+    "postgresql": "SELECT count(*) FROM generate_series(1, 1000000000000) AS n",
+}
+
+
+async def test_statement_that_reads_for_too_long_is_broken_off_and_the_next_one_runs(database_url: str) -> None:
+    database = Database.open(database_url, pool_size=1, statement_timeout_s=0.2)
+    for _ in range(2):
+        with pytest.raises(RequestTimeoutError) as caught:
+            async with database.reading() as db:
+                await db.execute(text(SLOW[database.dialect]))
+        assert caught.value.message == failures.SLOW
+        async with database.reading() as db:
+            assert await db.scalar(text("SELECT 1")) == 1
     await database.close()
 
 

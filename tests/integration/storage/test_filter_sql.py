@@ -25,11 +25,12 @@ from embergate.aip.filtering.checked import (
     Search,
     Value,
 )
+from embergate.aip.filtering.checker import MAX_CONDITIONS, compile_filter
 from embergate.aip.ordering import OrderKey
 from embergate.storage.collection import Collection, PageQuery
 from embergate.storage.database import Database
 from embergate.storage.json_sql import json_time
-from tests.integration.storage.sample import FILTERED, JOBS, JobRow, insert
+from tests.integration.storage.sample import FILTERED, JobRow, insert
 
 STRING: Final = FieldType(Kind.STRING)
 INTEGER: Final = FieldType(Kind.INTEGER)
@@ -426,21 +427,25 @@ async def test_and_or_not_are_two_valued_also_of_what_is_unset(jobs: Database) -
     await assert_matches(jobs, Or(()), [], 3)
 
 
-async def test_search_looks_in_the_declared_columns_or_else_in_every_field_of_the_filter(jobs: Database) -> None:
+async def test_search_looks_in_each_of_its_fields(jobs: Database) -> None:
     rows = [
-        JobRow(name="0x", display_name="needle"),
-        JobRow(name="1NEEDLE"),
+        JobRow(name="0", display_name="needle"),
+        JobRow(name="1", display_name="NEEDLE"),
         JobRow(name="2", status_message="a Needle."),
         JobRow(name="3", state="needle"),
     ]
+    fields = tuple(path(dotted, STRING) for dotted in ("name", "display_name", "status.message"))
     await insert(jobs, *rows)
-    node = Search("needle", (path("state", STRING),))
-    order = (OrderKey(("name",), is_descending=False),)
-    async with jobs.reading() as db:
-        declared = await JOBS.page(db, PageQuery(node, order, None, 9))
-        fields = await Collection(JobRow, FILTERED).page(db, PageQuery(node, order, None, 9))
-    assert [row.name[0] for row in declared.rows] == ["0", "1", "2"]
-    assert [row.name[0] for row in fields.rows] == ["3"]
+    await assert_matches(jobs, Search("needle", fields), [0, 1, 2], 4)
+
+
+@pytest.mark.parametrize("join", [" ", " OR ", " AND ", " NOT "])
+async def test_largest_filters_that_are_taken_can_be_run(jobs: Database, join: str) -> None:
+    fields = {"name": FieldType(Kind.STRING), "display_name": FieldType(Kind.STRING)}
+    await insert(jobs, JobRow(name="1", display_name="b"))
+    node = compile_filter(join.join(["a"] * (MAX_CONDITIONS // len(fields))), fields)
+    assert node is not None
+    assert len(await matching(jobs, node)) in {0, 1}
 
 
 async def test_field_without_a_column_is_the_programs_error(jobs: Database) -> None:

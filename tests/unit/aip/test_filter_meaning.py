@@ -341,6 +341,31 @@ def test_error_names_the_column_and_the_mend(text: str, column: int, message: st
     assert caret.index("^") == 2 + column - 1
 
 
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        (" ".join(["a=1"] * 100 + ["b=2"]), 401),
+        (" OR ".join(["x"] * 51), 251),
+        ("NOT q " * 51, 305),
+    ],
+    ids=["comparisons", "words", "negations"],
+)
+def test_number_of_comparisons_is_bounded(text: str, column: int) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"column {column}: more than 100 comparisons"):
+        compile_filter(text, FIELDS, searched=("id", "status.message"))
+    assert (
+        compile_filter(text[: column - 1].strip().removesuffix("OR").removesuffix("NOT"), FIELDS, searched=("id", "b"))
+        is not None
+    )
+
+
+def test_quoted_text_as_long_as_a_filter_leaves_room_for_the_caret() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        compile_filter(f'annotations."{"k" * 1_900}" = null', FIELDS)
+    assert caught.value.message.endswith("^")
+    assert len(caught.value.message) < 1_000
+
+
 def compare(name: str, value: int) -> Compare:
     return Compare(FieldPath((name,), INTEGER), Operator.EQ, value)
 

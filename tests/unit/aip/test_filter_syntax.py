@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.filtering import syntax
-from embergate.aip.filtering.parser import MAX_CHARACTERS, MAX_DEPTH, MAX_RESTRICTIONS, parse_filter
+from embergate.aip.filtering.parser import MAX_CHARACTERS, MAX_DEPTH, parse_filter
 from tests.unit.aip.grammar import Shape, shape_by_grammar
 
 
@@ -251,12 +251,6 @@ def test_depth_is_bounded(opening: str) -> None:
 
 def test_groups_side_by_side_are_not_deep() -> None:
     assert parse_filter("(a) " * 100) is not None
-
-
-def test_number_of_restrictions_is_bounded() -> None:
-    assert parse_filter("a " * MAX_RESTRICTIONS) is not None
-    with pytest.raises(InvalidArgumentError, match="column 501: more than 250 restrictions"):
-        parse_filter("a " * (MAX_RESTRICTIONS + 1))
 
 
 PIECES = [

@@ -5,7 +5,7 @@ Source: https://google.aip.dev/160
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -37,21 +37,28 @@ from embergate.aip.filtering.parser import parse_filter
 COMPOUND: Final = {Kind.MESSAGE, Kind.MAP, Kind.LIST, Kind.STRUCT}
 EQUALITY_ONLY: Final = {Kind.BOOL, Kind.ENUM}
 EQUALITY: Final = {"=", "!="}
+# What a store is asked at most, in comparisons of one field each; SQLite parses no expression deeper than 1,000.
+MAX_CONDITIONS: Final = 100
 # What other languages write, and AIP-160 takes for texts to search for.
 FOREIGN_OPERATORS: Final = {"&&": "AND", "||": "OR"}
 
 
 def compile_filter(
-    text: str, fields: Mapping[str, FieldType], *, aliases: Mapping[str, str] | None = None
+    text: str,
+    fields: Mapping[str, FieldType],
+    *,
+    aliases: Mapping[str, str] | None = None,
+    searched: Sequence[str] = (),
 ) -> Node | None:
     """Return what a filter asks of a message with `fields`; None, which is everything, for an empty one.
 
-    `aliases` are more names for fields: {"email": "principal"}; the target may have dots.
+    `aliases` are more names for fields: {"email": "principal"}; the target may have dots. `searched` are the dotted paths
+    that a bare word is looked for in, which need not be fields; without them, every string field.
     Raises: InvalidArgumentError(field="filter") for a filter that does not parse, a name that is no field, a value
         that does not fit its field or a comparison that its type has not; the message has the column and the mend.
     """
     expression = parse_filter(text)
-    return None if expression is None else _Checker(text, fields, aliases or {}).check(expression)
+    return None if expression is None else _Checker(text, fields, aliases or {}, searched).check(expression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +75,14 @@ class _Target:
 
 
 class _Checker:
-    def __init__(self, text: str, fields: Mapping[str, FieldType], aliases: Mapping[str, str]) -> None:
+    def __init__(
+        self, text: str, fields: Mapping[str, FieldType], aliases: Mapping[str, str], searched: Sequence[str]
+    ) -> None:
         self._text = text
         self._fields = fields
         self._aliases = aliases
+        self._searched = searched
+        self._num_conditions = 0
 
     def check(self, expression: syntax.Expression) -> Node:
         match expression:
@@ -82,7 +93,19 @@ class _Checker:
             case syntax.Negation(term):
                 return Not(self.check(term))
         member = self._member(expression.comparable)
-        return self._search(member) if expression.comparison is None else self._compare(member, expression.comparison)
+        if expression.comparison is not None:
+            self._count(1, member.position)
+            return self._compare(member, expression.comparison)
+        self._count(len(self._string_fields), member.position)
+        return self._search(member)
+
+    def _count(self, num_conditions: int, position: int) -> None:
+        self._num_conditions += num_conditions
+        if self._num_conditions > MAX_CONDITIONS:
+            raise self._error(
+                f"more than {MAX_CONDITIONS} comparisons; a bare word is one for each of {len(self._string_fields)} fields",
+                position,
+            )
 
     def _flattened(self, terms: tuple[syntax.Expression, ...]) -> Iterator[Node]:
         for term in terms:
@@ -106,6 +129,8 @@ class _Checker:
 
     @cached_property
     def _string_fields(self) -> tuple[FieldPath, ...]:
+        if self._searched:
+            return tuple(FieldPath(tuple(path.split(".")), FieldType(Kind.STRING)) for path in self._searched)
         return tuple(_string_fields(self._fields))
 
     def _compare(self, member: syntax.Member, comparison: syntax.Comparison) -> Node:

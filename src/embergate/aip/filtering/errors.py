@@ -9,6 +9,8 @@ from embergate.aip.errors import InvalidArgumentError
 
 # Longer filters are shown around the position only, so that filter and caret fit into a terminal's line.
 EXCERPT_CHARACTERS: Final = 72
+# A message quotes what may be as long as the filter; the caret comes after it, and is not to be cut off.
+MESSAGE_CHARACTERS: Final = 600
 
 
 def filter_error(message: str, text: str, position: int) -> InvalidArgumentError:
@@ -16,6 +18,8 @@ def filter_error(message: str, text: str, position: int) -> InvalidArgumentError
 
     Shape of the message: `filter, column 7: <message>`, then the filter and the caret on lines of their own.
     """
+    if len(message) > MESSAGE_CHARACTERS:
+        message = message[:MESSAGE_CHARACTERS] + "…"
     start = max(0, min(position - EXCERPT_CHARACTERS // 2, len(text) - EXCERPT_CHARACTERS))
     end = start + EXCERPT_CHARACTERS
     # A line break or a tab would move the caret away from what it marks.

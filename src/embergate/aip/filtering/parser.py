@@ -29,9 +29,6 @@ from embergate.aip.filtering.syntax import (
 
 MAX_CHARACTERS: Final = 2_000
 MAX_DEPTH: Final = 32
-# A term of one letter takes two characters of a filter, but a row of comparisons in SQL; and SQLite parses no
-# expression deeper than 1,000, which a chain of ANDs is.
-MAX_RESTRICTIONS: Final = 250
 
 
 def parse_filter(text: str) -> Expression | None:
@@ -52,7 +49,6 @@ class _Parser:
         self._tokens = tokenize(text)
         self._index = 0
         self._depth = 0
-        self._num_restrictions = 0
 
     def parse(self) -> Expression | None:
         """Parse `filter = [expression]`."""
@@ -112,9 +108,6 @@ class _Parser:
 
     def _restriction(self) -> Restriction:
         """Parse `restriction = comparable [ comparator argument ]`."""
-        self._num_restrictions += 1
-        if self._num_restrictions > MAX_RESTRICTIONS:
-            self._refuse(f"more than {MAX_RESTRICTIONS} restrictions")
         comparable = self._comparable("a field or a text to search for")
         if not self._is_next(TokenKind.COMPARATOR):
             return Restriction(comparable)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from embergate.cli.operator.api import Target
     from embergate.gateway.call import Call
 
-app = typer.Typer(help="List and make users, give them roles and passwords.", no_args_is_help=True)
-COLUMNS = ("name", "email", "role", "displayName", "serviceAccount", "createTime")
+app = typer.Typer(help="List and make users, give them roles and passwords, end their sessions.", no_args_is_help=True)
+COLUMNS = ("name", "email", "role", "operator", "displayName", "serviceAccount", "createTime")
 ROLES = "admin, user, contributor or inference-user"
 
 
@@ -26,13 +26,26 @@ def list_users(
     server: options.Server = "",
     api_key: options.ApiKey = "",
 ) -> None:
-    """List the users of an account."""
+    """List the users of an account; on the database also who is an operator, which the API does not tell."""
     from embergate.cli.operator.api import Target, call_api, path_of
     from embergate.cli.operator.show import print_rows
 
-    path = path_of("accounts", account, "users")
-    rows = call_api(Target(server, api_key), lambda api: api.list(path, "users", filter=filter_))
+    target, path = Target(server, api_key), path_of("accounts", account, "users")
+    rows = call_api(target, lambda api: api.list(path, "users", filter=filter_))
+    if not server:
+        operators = _operators(target, account)
+        rows = [{**row, "operator": row["name"] in operators} for row in rows]
     print_rows(rows, COLUMNS, as_json=as_json)
+
+
+def _operators(target: Target, account: str) -> set[str]:
+    from embergate.cli.operator.api import read
+    from embergate.gateway.users import store
+
+    async def work(call: Call) -> set[str]:
+        return {store.USERS.name_of(user) for user in await store.list_operators(call.db, account)}
+
+    return read(target, work, account=account)
 
 
 @app.command("create")
@@ -94,6 +107,30 @@ def set_role(
     print_facts(changed, as_json=as_json)
 
 
+@app.command("set-operator")
+def set_operator(
+    account: options.Account,
+    user: options.User,
+    operator: Annotated[bool, typer.Option("--operator/--no-operator", help="An admin of every account, or not.")],
+    as_json: options.AsJson = False,
+    server: options.Server = "",
+    api_key: options.ApiKey = "",
+) -> None:
+    """Make a user an operator, or one no more; its role stays as it is. Works on the database only."""
+    from embergate.aip.message import write_message
+    from embergate.cli.operator.api import Target, change
+    from embergate.cli.operator.show import print_facts
+    from embergate.gateway.users import service
+    from embergate.gateway.users.schemas import User
+
+    async def work(call: Call) -> User:
+        return await service.set_operator(call, user, is_operator=operator)
+
+    payload = {"user_id": user, "is_operator": operator}
+    changed = change(Target(server, api_key), "SetOperator", work, account=account, payload=payload)
+    print_facts({**write_message(changed), "operator": operator}, as_json=as_json)
+
+
 @app.command("set-password")
 def set_password(
     account: options.Account,
@@ -128,6 +165,26 @@ def set_password(
         print_json({})
     else:
         print(f"accounts/{account}/users/{user} has a new password, and no session any more.")
+
+
+@app.command("end-sessions")
+def end_sessions(
+    account: options.Account,
+    user: options.User,
+    as_json: options.AsJson = False,
+    server: options.Server = "",
+    api_key: options.ApiKey = "",
+) -> None:
+    """End every session of a user; the user's API keys go on working."""
+    from embergate.cli.operator.api import Target, call_api, path_of
+    from embergate.cli.operator.show import print_json
+
+    path = path_of("accounts", account, "users", user) + ":endSessions"
+    answer = call_api(Target(server, api_key), lambda api: api.call("POST", path, body={}))
+    if as_json:
+        print_json(answer)
+    else:
+        print(f"accounts/{account}/users/{user} has no session any more.")
 
 
 def _read_password(*, from_stdin: bool) -> str:

@@ -15,7 +15,7 @@ from embergate.gateway.accounts.store import ACCOUNTS
 from embergate.gateway.answers import answer
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
-from embergate.gateway.resource_type import ListQuery, ReadQuery, answer_page
+from embergate.gateway.resource_type import ReadQuery, UnorderedListQuery, answer_page
 from embergate.storage.tables.accounts import AccountRow
 
 LIST: Final = Operation("ListAccounts", ListAccountsResponse, needs=Permission.READ)
@@ -25,7 +25,7 @@ router = APIRouter(tags=["accounts"])
 
 
 @router.get("/accounts", **LIST.route("List the accounts that the caller can see"))
-async def list_accounts(call: CurrentCall, query: ListQuery) -> Response:
+async def list_accounts(call: CurrentCall, query: UnorderedListQuery) -> Response:
     """Return the one account of an API key; an operator's session sees all of them."""
     sees_all = call.caller.is_operator and not call.caller.key_id
     mine = true() if sees_all else AccountRow.id == call.caller.account

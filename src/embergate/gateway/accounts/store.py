@@ -9,13 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.errors import NotFoundError
 from embergate.gateway.accounts.schemas import Account
-from embergate.gateway.resource_type import ListRules, ResourceType
+from embergate.gateway.resource_type import OK_STATUS, ListRules, ResourceType
 from embergate.storage.tables.accounts import AccountRow
 
 ACCOUNTS: Final = ResourceType(
     AccountRow,
     Account,
     pattern="accounts/{account}",
+    columns=OK_STATUS,
     rules=ListRules(is_ordered_by_caller=False, searched=("display_name", "email")),
 )
 

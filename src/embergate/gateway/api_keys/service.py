@@ -11,18 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.message import require_fields
 from embergate.clock import now
-from embergate.errors import ForbiddenError
-from embergate.gateway.access import Permission, has_permission, outranks
 from embergate.gateway.api_keys import store
 from embergate.gateway.api_keys.schemas import ApiKey, CreateApiKeyRequest
 from embergate.gateway.api_keys.store import API_KEYS
 from embergate.gateway.call import Call
 from embergate.gateway.sessions import store as sessions
-from embergate.gateway.users import store as users
+from embergate.gateway.users import service as users
 from embergate.ids import new_api_key, new_id
 from embergate.storage.tables.accounts import UserRow
 from embergate.storage.tables.credentials import ApiKeyRow
-from embergate.web.caller import Role
 from embergate.web.keyring import Keyring
 
 DEFAULT_NAME: Final = "default"
@@ -33,13 +30,7 @@ MAX_GRACE: Final = timedelta(days=30)
 
 async def owner(call: Call, user_id: str) -> UserRow:
     """Return the user whose keys a call is about. Raises: ForbiddenError if they are not the caller's to manage."""
-    is_own = (call.account_id, user_id) == (call.caller.account, call.caller.user)
-    if not is_own and not has_permission(call.caller, Permission.ADMIN):
-        raise ForbiddenError("only an admin may manage another user's API keys")
-    user = await users.get(call.db, call.account_id, user_id)
-    if not outranks(call.caller, Role(user.role), is_operator=user.is_operator):
-        raise ForbiddenError("a key with more rights than its creator's cannot be made or changed")
-    return user
+    return await users.managed(call, user_id, "API keys")
 
 
 def live_keys(account_id: str, user_id: str) -> tuple[ColumnElement[bool], ...]:
@@ -94,7 +85,7 @@ def name_of(row: ApiKeyRow) -> str:
 async def delete(call: Call, user_id: str, key_id: str) -> None:
     """End a key at once. Raises: NotFoundError."""
     await owner(call, user_id)
-    row = await store.get(call.db, call.account_id, user_id, key_id)
+    row = await store.get(call.db, call.account_id, user_id, key_id, for_update=True)
     row.delete_time = now()
     call.event.resource = name_of(row)
     call.after_commit.append(call.deps.authenticator.forget)
@@ -106,7 +97,8 @@ async def rotate(call: Call, user_id: str, key_id: str, grace: timedelta | None)
     if not timedelta(0) <= grace <= MAX_GRACE:
         raise InvalidArgumentError("gracePeriod must be from 0s to 2592000s (30 days)", field="gracePeriod")
     user = await owner(call, user_id)
-    old = await store.get(call.db, call.account_id, user_id, key_id)
+    # NOTE: locked, so that a key which is deleted at this moment has no successor that outlives it.
+    old = await store.get(call.db, call.account_id, user_id, key_id, for_update=True)
     draft = ApiKey(display_name=old.display_name, annotations=old.annotations, expire_time=old.expire_time)
     await _check_expiry(call, draft.expire_time)
     row, key = await add(call.db, call.deps.keyring, user, draft)

@@ -24,6 +24,8 @@ from embergate.storage.tables.audit import AuditEntryRow, AuditHeadRow
 from embergate.web.caller import Caller
 
 METHOD_PREFIX: Final = "/gateway.Gateway/"
+# The account that is none: its part of the trail is the platform's.
+PLATFORM: Final = ""
 MAX_TEXT_CHARACTERS: Final = 512
 MAX_ADDRESS_CHARACTERS: Final = 64
 # What the keyring calls the seals' keys.

@@ -10,7 +10,7 @@ from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.message import require_fields
 from embergate.aip.names import USER_ID
 from embergate.clock import now
-from embergate.errors import AlreadyExistsError, FailedPreconditionError
+from embergate.errors import AlreadyExistsError, FailedPreconditionError, TooManyRequestsError
 from embergate.gateway.access import Permission, require
 from embergate.gateway.accounts import store as accounts
 from embergate.gateway.call import Call
@@ -25,6 +25,8 @@ from embergate.storage.tables.credits import CreditCodeRow, CreditRedemptionRow
 
 CODE: Final = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,63}")
 CURRENCY: Final = re.compile(r"[A-Z]{3}")
+# An account may try so many codes that there are not, in each five minutes and each process.
+MAX_GUESSES: Final = 20
 ACCOUNT_NAME: Final = re.compile(rf"accounts/({USER_ID.pattern})")
 
 
@@ -32,7 +34,8 @@ async def redeem(call: Call, request: RedeemCreditCodeRequest) -> Money:
     """Grant a code's credit to the account that the request names, which becomes the account of the call.
 
     Raises: NotFoundError for a code that there is not; AlreadyExistsError for one that the account has redeemed;
-        FailedPreconditionError for one that is disabled, used up, over or not valid yet.
+        FailedPreconditionError for one that is disabled, used up, over or not valid yet; TooManyRequestsError if the
+        account has tried too many that there are not.
     """
     require_fields(request)
     name = ACCOUNT_NAME.fullmatch(request.name)
@@ -41,8 +44,13 @@ async def redeem(call: Call, request: RedeemCreditCodeRequest) -> Money:
     call.turn_to(name.group(1))
     require(call.caller, Permission.ADMIN, account_id=call.account_id)
     account = await accounts.get(call.db, call.account_id)
+    # Counted before it is known whether there is such a code, so that guesses at the same time are counted as well.
+    wait_s = call.deps.code_guesses.admit(account.id)
+    if wait_s:
+        raise TooManyRequestsError("too many credit codes that there are not; try again later", retry_after_s=wait_s)
     # NOTE: the code's row is the lock that makes its redemptions one after the other.
     code = await store.lock_code(call.db, canonical(request.code))
+    call.deps.code_guesses.take_back(account.id)
     if await store.has_redeemed(call.db, account.id, code.code):
         raise AlreadyExistsError("the account has redeemed this credit code already")
     moment = now()

@@ -12,7 +12,7 @@ from embergate.gateway.answers import Empty, answer
 from embergate.gateway.body import body_of
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
-from embergate.gateway.resource_type import ListQuery, ReadQuery, UpdateQuery, answer_page
+from embergate.gateway.resource_type import ReadQuery, UnorderedListQuery, UpdateQuery, answer_page
 from embergate.gateway.secrets import service, store
 from embergate.gateway.secrets.schemas import ListSecretsResponse, Secret
 from embergate.gateway.secrets.store import SECRETS
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/accounts/{account_id}/secrets", tags=["secrets"])
 
 
 @router.get("", **LIST.route("List the secrets of an account"))
-async def list_secrets(call: CurrentCall, query: ListQuery) -> Response:
+async def list_secrets(call: CurrentCall, query: UnorderedListQuery) -> Response:
     """Return one page of secrets, in the order of their names."""
     page = await SECRETS.page(call, query, SecretRow.account_id == call.account_id)
     return answer_page("secrets", page, Secret, query.read_mask)

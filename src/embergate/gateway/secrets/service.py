@@ -48,7 +48,7 @@ async def create(call: Call, secret: Secret) -> Secret:
 
 async def update(call: Call, secret_id: str, patch: Secret, mask: str | None) -> Secret:
     """Change a secret's key name or value. The old value is not read: one that is lost can be set again."""
-    row = await store.get(call.db, call.account_id, secret_id)
+    row = await store.get(call.db, call.account_id, secret_id, for_update=True)
     after = update_message(SECRETS.message_of(row), patch, mask)
     require_fields(after)
     if "value" in fields_named(patch, mask):

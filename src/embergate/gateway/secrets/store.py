@@ -25,10 +25,10 @@ SECRETS: Final = ResourceType(
 )
 
 
-async def get(db: AsyncSession, account_id: str, secret_id: str) -> SecretRow:
-    """Return a secret. Raises: NotFoundError."""
+async def get(db: AsyncSession, account_id: str, secret_id: str, *, for_update: bool = False) -> SecretRow:
+    """Return a secret, locked against others' changes and its deletion if asked. Raises: NotFoundError."""
     statement = select(SecretRow).where(SecretRow.account_id == account_id, SecretRow.id == secret_id)
-    row = (await db.execute(statement)).scalar_one_or_none()
+    row = (await db.execute(statement.with_for_update() if for_update else statement)).scalar_one_or_none()
     if row is None:
         raise NotFoundError("resource not found")
     return row

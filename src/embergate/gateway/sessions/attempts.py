@@ -1,43 +1,18 @@
-"""How often somebody may try to log in: a moving window for each client and for each address, in this process's memory.
-
-NOTE: not `limits`' own memory storage: it never drops the key of an address, and anybody can make addresses up.
-"""
+"""How often somebody may try to log in: a moving window for each client and for each address, in this process's memory."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict, deque
 from typing import Final
 
-from embergate.clock import monotonic_s
 from embergate.errors import TooManyRequestsError
+from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.sessions.rules import SessionRules
 
-WINDOW_S: Final = 300.0
-MAX_KEYS: Final = 10_000
 # Whoever has one IPv6 address has the 2**64 of its network.
 IPV6_NETWORK_BITS: Final = 64
-
-
-class MovingWindow:
-    """At most `limit` events of a key in any `WINDOW_S` seconds; of too many keys, those longest unseen are forgotten."""
-
-    def __init__(self, limit: int) -> None:
-        """Start with nothing counted."""
-        self._limit = limit
-        self._times: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def admit(self, key: str) -> float:
-        """Count an event and return 0.0; or return the seconds until one would be admitted, and count nothing."""
-        moment_s = monotonic_s()
-        times = self._times.setdefault(key, deque(maxlen=self._limit))
-        self._times.move_to_end(key)
-        if len(self._times) > MAX_KEYS:
-            self._times.popitem(last=False)
-        if len(times) == self._limit and moment_s - times[0] < WINDOW_S:
-            return WINDOW_S - (moment_s - times[0])
-        times.append(moment_s)
-        return 0.0
+# What one client may try at an address, this many clients together may: a single one cannot lock the address's owner out.
+CLIENTS_AN_ADDRESS: Final = 10
 
 
 class LoginAttempts:
@@ -46,13 +21,15 @@ class LoginAttempts:
     def __init__(self, rules: SessionRules) -> None:
         """Start with nothing counted."""
         self._by_client = MovingWindow(rules.attempts_per_client)
-        self._by_address = MovingWindow(rules.attempts_per_address)
+        self._by_client_at_address = MovingWindow(rules.attempts_per_address)
+        self._by_address = MovingWindow(rules.attempts_per_address * CLIENTS_AN_ADDRESS)
 
     def admit(self, client_ip: str, address: str | None) -> None:
         """Count an attempt from a client, at an address if it names one. Raises: TooManyRequestsError."""
-        wait_s = self._by_client.admit(_network_of(client_ip))
+        network = _network_of(client_ip)
+        wait_s = self._by_client.admit(network)
         if not wait_s and address is not None:
-            wait_s = self._by_address.admit(address)
+            wait_s = self._by_client_at_address.admit((network, address)) or self._by_address.admit(address)
         if wait_s:
             raise TooManyRequestsError("too many logins; try again later", retry_after_s=wait_s)
 
@@ -62,6 +39,8 @@ def _network_of(client_ip: str) -> str:
         address = ipaddress.ip_address(client_ip)
     except ValueError:
         return client_ip  # a Unix socket's client has none
-    if isinstance(address, ipaddress.IPv4Address):
-        return client_ip
-    return str(ipaddress.ip_network((address.packed, IPV6_NETWORK_BITS), strict=False))
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((address.packed, IPV6_NETWORK_BITS), strict=False))
+        address = address.ipv4_mapped  # as a socket for both versions, or a proxy behind one, spells an IPv4 address
+    return str(address)

@@ -17,6 +17,6 @@ class SessionRules:
     refresh_leeway: timedelta = timedelta(seconds=10)
     # After so long a new key signs.
     signing_key_age: timedelta = timedelta(days=30)
-    # Logins in five minutes, by one address and from one client.
+    # Logins in five minutes, by one address from one client, and from one client whatever the address.
     attempts_per_address: int = 10
     attempts_per_client: int = 100

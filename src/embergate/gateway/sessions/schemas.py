@@ -46,6 +46,10 @@ class LogoutRequest(Message):
     refresh_token: Annotated[str, INPUT_ONLY, MAX_CREDENTIAL] = ""
 
 
+class EndSessionsRequest(Message):
+    """The body of EndSessions: nothing."""
+
+
 class ChangePasswordRequest(Message):
     """The body of ChangePassword."""
 

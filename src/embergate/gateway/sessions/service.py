@@ -7,10 +7,12 @@ a thief who was those seconds ahead of the owner is found out when the owner sho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import Headers
 
@@ -19,17 +21,18 @@ from embergate.clock import now
 from embergate.errors import FailedPreconditionError, ForbiddenError, UnauthenticatedError, UnauthorizedError
 from embergate.gateway.authentication import caller_of
 from embergate.gateway.call import Call
+from embergate.gateway.ended_keys import EndedKeyError
 from embergate.gateway.sessions import store
 from embergate.gateway.sessions.parts import SessionParts
 from embergate.gateway.sessions.passwords import check_new_password
 from embergate.gateway.sessions.schemas import LoginRequest, RefreshSessionTokenResponse
 from embergate.gateway.users import store as users
-from embergate.gateway.users.service import email_key
+from embergate.gateway.users.service import email_key, managed
 from embergate.ids import new_id, new_token
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import UserRow
 from embergate.storage.tables.credentials import RefreshTokenRow, SessionRow
-from embergate.web.caller import credential_of
+from embergate.web.caller import Caller, credential_of
 
 # The same for an unknown address and a wrong password; and it may help whoever is in several accounts.
 WRONG_LOGIN: Final = (
@@ -81,7 +84,8 @@ async def _login_by_password(call: Call, address: str, request: LoginRequest) ->
 async def _login_by_key(call: Call, key: str) -> RefreshSessionTokenResponse:
     try:
         caller = await call.deps.authenticator.authenticate(key)
-    except UnauthorizedError:
+    except UnauthorizedError as error:
+        _note_ended_key(call, error)
         raise UnauthenticatedError(WRONG_KEY) from None
     if not caller.key_id:
         raise UnauthenticatedError(WRONG_KEY)  # an access token: its session has a refresh token for this
@@ -91,11 +95,22 @@ async def _login_by_key(call: Call, key: str) -> RefreshSessionTokenResponse:
 
 def note_user(call: Call, user: UserRow, session_id: str = "", key_id: str = "") -> None:
     """Say whose call it is, once that is known: from then on it is in the account's audit trail."""
-    call.account_id = user.account_id
-    call.event.by(caller_of(user, key_id=key_id), user.account_id)
-    call.event.resource = f"accounts/{user.account_id}/users/{user.id}"
+    _note_caller(call, caller_of(user, key_id=key_id))
     if session_id:
         call.event.resource += f"/sessions/{session_id}"
+
+
+def _note_caller(call: Call, caller: Caller) -> None:
+    call.account_id = caller.account
+    call.event.by(caller, caller.account)
+    call.event.resource = f"accounts/{caller.account}/users/{caller.user}"
+
+
+def _note_ended_key(call: Call, error: UnauthorizedError) -> None:
+    """Let the audit trail tell of a key that was deleted or has expired, and is tried all the same."""
+    if isinstance(error, EndedKeyError):
+        _note_caller(call, error.caller)
+        call.event.message = error.what_ended_it
 
 
 async def open_session(
@@ -142,22 +157,30 @@ async def _issue(call: Call, session: SessionRow, moment: datetime) -> RefreshSe
 
 
 async def refresh(call: Call, refresh_token: str) -> RefreshSessionTokenResponse:
-    """Give a session a fresh pair for its refresh token. Raises: UnauthenticatedError."""
+    """Give a session a fresh pair for its refresh token. Raises: UnauthenticatedError, TooManyRequestsError."""
     if not refresh_token:
         raise InvalidArgumentError("refreshToken is required", field="refreshToken")
     moment = now()
     digests = call.deps.keyring.refresh_digests_of(refresh_token)
+    async with call.deps.database.reading() as db:
+        await _known(call, db, digests)  # first: who makes tokens up must not keep those waiting who write
     is_spent_now = await store.spend(call.db, digests, moment)
-    found = await store.find_by_refresh_token(call.db, digests)
-    if found is None:
-        raise UnauthenticatedError(WRONG_REFRESH_TOKEN)
-    token, session, user = found
+    token, session, user = await _known(call, call.db, digests)
     note_user(call, user, session.id)
     if await store.find_live(call.db, session.account_id, session.id, moment) is None:
         raise UnauthenticatedError(ENDED)
     if not is_spent_now:
         raise _used_before(call, token, session, moment)
     return await _issue(call, session, moment)
+
+
+async def _known(call: Call, db: AsyncSession, digests: Sequence[bytes]) -> Row[RefreshTokenRow, SessionRow, UserRow]:
+    """Return a refresh token that there is, or was. Raises: UnauthenticatedError; TooManyRequestsError for one more guess."""
+    found = await store.find_by_refresh_token(db, digests)
+    if found is None:
+        call.deps.sessions.attempts.admit(call.event.client_ip, None)
+        raise UnauthenticatedError(WRONG_REFRESH_TOKEN)
+    return found
 
 
 def _used_before(call: Call, token: RefreshTokenRow, session: SessionRow, moment: datetime) -> UnauthenticatedError:
@@ -172,17 +195,19 @@ def _used_before(call: Call, token: RefreshTokenRow, session: SessionRow, moment
 
 
 async def logout(call: Call, refresh_token: str, headers: Headers) -> None:
-    """End the session of a refresh token, or else that of the access token in the headers. Raises: UnauthenticatedError."""
+    """End the session of a refresh token, or else that of the access token in the headers.
+
+    Raises: UnauthenticatedError, TooManyRequestsError.
+    """
     if refresh_token:
-        found = await store.find_by_refresh_token(call.db, call.deps.keyring.refresh_digests_of(refresh_token))
-        if found is None:
-            raise UnauthenticatedError(WRONG_REFRESH_TOKEN)
-        _, session, user = found
+        async with call.deps.database.reading() as db:
+            _, session, user = await _known(call, db, call.deps.keyring.refresh_digests_of(refresh_token))
         account_id, session_id = session.account_id, session.id
     else:
         try:
             caller = await call.deps.authenticator.authenticate(credential_of(headers))
         except UnauthorizedError as error:
+            _note_ended_key(call, error)
             raise UnauthenticatedError(error.message) from None
         user = await users.get(call.db, caller.account, caller.user)
         account_id, session_id = caller.account, caller.session_id
@@ -194,6 +219,16 @@ async def logout(call: Call, refresh_token: str, headers: Headers) -> None:
 
 async def _end(call: Call, account_id: str, session_id: str, db: AsyncSession) -> None:
     await store.revoke(db, account_id, session_id, now())
+    call.after_commit.append(call.deps.authenticator.forget)
+
+
+async def end_all(call: Call, user_id: str) -> None:
+    """End every session of a user: the caller's own, or of one whom the caller may manage.
+
+    Raises: ForbiddenError, NotFoundError.
+    """
+    user = await managed(call, user_id, "sessions")
+    await store.revoke_all(call.db, user.account_id, user.id, now())
     call.after_commit.append(call.deps.authenticator.forget)
 
 

@@ -1,4 +1,4 @@
-"""Users: list, create, get, update. There is no delete: the trail and the bills go on naming them."""
+"""Users: list, create, get, update, end the sessions. There is no delete: the trail and the bills go on naming them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pydantic import Field
 from starlette.responses import Response
 
 from embergate.gateway.access import Permission
-from embergate.gateway.answers import answer
+from embergate.gateway.answers import Empty, answer
 from embergate.gateway.body import body_of
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
 from embergate.gateway.resource_type import ListQuery, QueryParameters, ReadQuery, UpdateQuery, answer_page
+from embergate.gateway.sessions import service as sessions
+from embergate.gateway.sessions.schemas import EndSessionsRequest
 from embergate.gateway.users import service, store
 from embergate.gateway.users.schemas import ListUsersResponse, User
 from embergate.gateway.users.store import USERS
@@ -23,6 +25,8 @@ LIST: Final = Operation("ListUsers", ListUsersResponse, needs=Permission.READ)
 CREATE: Final = Operation("CreateUser", User, needs=Permission.ADMIN, takes=User, writes=True)
 GET: Final = Operation("GetUser", User, needs=Permission.READ)
 UPDATE: Final = Operation("UpdateUser", User, needs=Permission.ADMIN, takes=User, takes_part=True, writes=True)
+# Whose sessions: one's own, or as an admin.
+END_SESSIONS: Final = Operation("EndSessions", Empty, needs=Permission.ITSELF, takes=EndSessionsRequest, writes=True)
 
 
 class CreateUserQuery(QueryParameters):
@@ -61,3 +65,12 @@ async def update_user(
 ) -> Response:
     """Change the fields that the body holds, or those that `updateMask` names."""
     return answer(await service.update(call, user_id, user, query.update_mask))
+
+
+@router.post("/{user_id}:endSessions", **END_SESSIONS.route("End a user's sessions"))
+async def end_sessions(
+    call: CurrentCall, user_id: str, _request: Annotated[EndSessionsRequest, body_of(EndSessionsRequest)]
+) -> Response:
+    """End every session of the user, the one that calls included. API keys go on working."""
+    await sessions.end_all(call, user_id)
+    return answer(Empty())

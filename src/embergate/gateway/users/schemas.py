@@ -25,7 +25,7 @@ class User(Message):
     state: Annotated[ResourceState, OUTPUT_ONLY] = ResourceState.STATE_UNSPECIFIED
     status: Annotated[Status, OUTPUT_ONLY] = Status()
     update_time: Annotated[Timestamp | None, OUTPUT_ONLY] = None
-    permission_preset: Annotated[str, Field(max_length=63, description="Not used: there is no role `custom`.")] = ""
+    permission_preset: Annotated[str, Field(max_length=63, description="Empty: there is no role `custom`.")] = ""
 
 
 class ListUsersResponse(ListResponse):

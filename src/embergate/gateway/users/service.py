@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +14,7 @@ from embergate.aip.message import require_fields
 from embergate.aip.names import check_id
 from embergate.clock import now
 from embergate.errors import AlreadyExistsError, FailedPreconditionError, ForbiddenError
+from embergate.gateway.access import PERMISSIONS, Permission, has_permission, outranks
 from embergate.gateway.accounts import store as accounts
 from embergate.gateway.accounts.schemas import ResourceState
 from embergate.gateway.call import Call
@@ -24,6 +26,7 @@ from embergate.storage.tables.accounts import UserRow
 from embergate.web.caller import Role
 
 EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,255}")
+ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 # The address that a service account acts under; nobody can receive mail there.
 SERVICE_ADDRESS: Final = "{user}@{account}.sa.fireworks.ai"
 
@@ -32,6 +35,7 @@ async def create(call: Call, user_id: str, user: User, *, is_operator: bool = Fa
     """Add a user to the account. Raises: AlreadyExistsError for an id or address that is taken."""
     require_fields(user)
     role = parse_role(user.role)
+    _check_preset(user)
     account = await accounts.get(call.db, call.account_id, for_update=True)
     row = await add(call.db, account.id, user_id or _id_from(user.email), user, role, is_operator=is_operator)
     call.event.resource = USERS.name_of(row)
@@ -68,7 +72,11 @@ async def add(
 
 
 async def update(call: Call, user_id: str, patch: User, mask: str | None) -> User:
-    """Change what the patch names. Raises: FailedPreconditionError if it would leave the account without an admin."""
+    """Change what the patch names.
+
+    Raises: FailedPreconditionError if it would leave the account without an admin, or a lesser role would leave an
+        operator what it is.
+    """
     # NOTE: the account's row is the lock that keeps two admins from demoting each other at the same time.
     await accounts.get(call.db, call.account_id, for_update=True)
     row = await store.get(call.db, call.account_id, user_id)
@@ -78,12 +86,18 @@ async def update(call: Call, user_id: str, patch: User, mask: str | None) -> Use
     after = update_message(before, patch, mask)
     require_fields(after)
     role = parse_role(after.role)
+    _check_preset(after)
     if after.service_account != before.service_account:
         raise InvalidArgumentError("serviceAccount cannot be changed; create another user", field="serviceAccount")
     if after.email != before.email:
         if row.service_account:
             raise InvalidArgumentError("the address of a service account is given by the server", field="email")
         await _check_email(call.db, call.account_id, after.email, user_id)
+    if row.is_operator and PERMISSIONS[role] < PERMISSIONS[Role(row.role)]:
+        raise FailedPreconditionError(
+            f"{user_id} is an operator, with all rights whatever its role; take that away first: "
+            f"`embergate users set-operator {call.account_id} {user_id} --no-operator`"
+        )
     if (
         row.role == Role.ADMIN.value
         and role is not Role.ADMIN
@@ -101,6 +115,30 @@ async def update(call: Call, user_id: str, patch: User, mask: str | None) -> Use
     return USERS.message_of(row)
 
 
+async def managed(call: Call, user_id: str, belongings: str) -> UserRow:
+    """Return the user whose keys or sessions a call is about: the caller itself, or whom it may manage.
+
+    Raises: ForbiddenError, which names the belongings, if it may not; NotFoundError.
+    """
+    is_own = (call.account_id, user_id) == (call.caller.account, call.caller.user)
+    if not is_own and not has_permission(call.caller, Permission.ADMIN):
+        raise ForbiddenError(f"only an admin may manage another user's {belongings}")
+    user = await store.get(call.db, call.account_id, user_id)
+    if not outranks(call.caller, Role(user.role), is_operator=user.is_operator):
+        raise ForbiddenError(f"the user has more rights than you, so you may not manage the user's {belongings}")
+    return user
+
+
+async def set_operator(call: Call, user_id: str, *, is_operator: bool) -> User:
+    """Make a user an operator, or one no more; the role stays as it is. An operator's act. Raises: NotFoundError."""
+    await accounts.get(call.db, call.account_id, for_update=True)
+    row = await store.get(call.db, call.account_id, user_id)
+    row.is_operator, row.update_time = is_operator, now()
+    call.event.resource = USERS.name_of(row)
+    call.after_commit.append(call.deps.authenticator.forget)
+    return USERS.message_of(row)
+
+
 def parse_role(text: str) -> Role:
     """Return the role of this name. Raises: InvalidArgumentError naming those there are."""
     try:
@@ -113,8 +151,20 @@ def parse_role(text: str) -> Role:
 
 
 def email_key(email: str) -> str:
-    """Return an address as it is compared."""
-    return email.strip().casefold()
+    """Return an address as it is compared: ASCII letters without regard to case, every other character as it is.
+
+    NOTE: no more than that. Unicode's case folding makes one of `straße` and `strasse`, which are two people's addresses, and
+    whoever owns one would log in as the other.
+    """
+    return email.translate(ASCII_LOWER)
+
+
+def _check_preset(user: User) -> None:
+    if user.permission_preset:
+        raise InvalidArgumentError(
+            "permissionPreset: it belongs to the role custom, which there is none of; leave it empty",
+            field="permissionPreset",
+        )
 
 
 def check_address(email: str) -> None:

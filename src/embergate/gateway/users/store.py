@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.errors import NotFoundError
-from embergate.gateway.resource_type import ListRules, ResourceType
+from embergate.gateway.resource_type import OK_STATUS, ListRules, ResourceType
 from embergate.gateway.users.schemas import User
 from embergate.storage.tables.accounts import UserRow
 from embergate.web.caller import Role
@@ -17,6 +18,7 @@ USERS: Final = ResourceType(
     UserRow,
     User,
     pattern="accounts/{account}/users/{user}",
+    columns=OK_STATUS,
     rules=ListRules(searched=("display_name", "email", "id")),
 )
 
@@ -33,6 +35,12 @@ async def get(db: AsyncSession, account_id: str, user_id: str) -> UserRow:
     if row is None:
         raise NotFoundError("resource not found")
     return row
+
+
+async def list_operators(db: AsyncSession, account_id: str) -> Sequence[UserRow]:
+    """Return the account's operators."""
+    statement = select(UserRow).where(UserRow.account_id == account_id, UserRow.is_operator)
+    return (await db.execute(statement.order_by(UserRow.id))).scalars().all()
 
 
 async def has_email(db: AsyncSession, account_id: str, email_key: str, *, besides: str = "") -> bool:

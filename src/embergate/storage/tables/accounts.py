@@ -46,7 +46,7 @@ class UserRow(Base):
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
     display_name: Mapped[str] = mapped_column(String(63))
     email: Mapped[str] = mapped_column(String(320))
-    # The address as it is compared: without regard to case.
+    # The address as it is compared: without regard to the case of ASCII letters.
     email_key: Mapped[str] = mapped_column(String(320))
     service_account: Mapped[bool]
     role: Mapped[str] = mapped_column(String(40))
