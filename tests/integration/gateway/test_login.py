@@ -18,7 +18,7 @@ from embergate.gateway.users import store as user_store
 from embergate.gateway.users.schemas import User
 from embergate.storage.database import Database
 from embergate.web.caller import Role
-from tests.integration.gateway.platform import Platform, Tokens
+from tests.integration.gateway.platform import Platform, Tokens, on_sqlite_only
 from tests.integration.gateway.trails import verified
 
 EMAIL = "ada@acme.example"
@@ -101,6 +101,7 @@ async def test_session_of_a_key_makes_no_key_that_outlives_it(platform: Platform
     assert (await platform.call(with_password.token, "POST", path, json={"apiKey": {}})).status_code == 200
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
@@ -245,6 +246,7 @@ async def test_inference_user_may_change_its_own_password(platform: Platform, ad
     assert (await platform.call(session.token, "GET", "/v1/models")).status_code == 401
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("current", "new", "status", "says"),
     [
