@@ -29,6 +29,9 @@ from tests.integration.gateway.trails import verified
 MINE, THEIRS = "mine", "theirs"
 # Rights end here: nothing that is asked for by these names is there, so a call that gets in finds nothing to harm.
 ABSENT = {"user_id": "nobody", "key_id": "key_none", "secret_id": "none", "model_id": "none"}
+# What questions about usage cannot do without; other calls do not mind.
+YESTERDAY, TOMORROW = now() - timedelta(days=1), now() + timedelta(days=1)
+RANGE = {"startTime": f"{YESTERDAY:%Y-%m-%dT00:00:00Z}", "endTime": f"{TOMORROW:%Y-%m-%dT00:00:00Z}"}
 PUBLIC = {"/health/live", "/health/ready", "/metrics"}
 OPERATOR = "operator"
 # What a call would need to come to its end, were it let in; of the others an empty body is enough.
@@ -241,7 +244,9 @@ async def test_each_role_gets_as_far_as_its_permissions(
         if route.path in PUBLIC or (operation is not None and operation.needs is None):
             continue
         if route.method == "GET":
-            answer = await platform.call(keys[role.value], "GET", route.at(MINE, **there), params={"keyId": key_id})
+            answer = await platform.call(
+                keys[role.value], "GET", route.at(MINE, **there), params={**RANGE, "keyId": key_id}
+            )
         else:
             answer = await platform.call(keys[role.value], route.method, route.at(MINE, user_id=user_id), json={})
         if operation is not None and operation.needs not in PERMISSIONS[role]:
@@ -252,7 +257,7 @@ async def test_each_role_gets_as_far_as_its_permissions(
             num_read += 1
         else:
             assert answer.status_code in {200, 400, 404}, (route, answer.text)
-    assert num_read == {Role.ADMIN: 14, Role.USER: 10, Role.CONTRIBUTOR: 7, Role.INFERENCE_USER: 2}[role]
+    assert num_read == {Role.ADMIN: 17, Role.USER: 10, Role.CONTRIBUTOR: 7, Role.INFERENCE_USER: 2}[role]
 
 
 async def test_nothing_that_any_role_reads_names_another_account(
@@ -261,7 +266,7 @@ async def test_nothing_that_any_role_reads_names_another_account(
     for role in Role:
         for route in routes(platform):
             if route.method == "GET" and route.path not in PUBLIC:
-                query = {"keyId": ids[MINE]["key_id"], "pageSize": "200"}
+                query = {**RANGE, "keyId": ids[MINE]["key_id"], "pageSize": "200"}
                 answer = await platform.call(keys[role.value], "GET", route.at(MINE, **ids[MINE]), params=query)
                 assert THEIRS not in answer.text, route
 
@@ -273,7 +278,7 @@ async def test_operator_reaches_every_account_and_its_key_lists_only_its_own(
     assert [account["name"] for account in listed.json()["accounts"]] == [f"accounts/{MINE}"]
     for route in routes(platform):
         if route.method == "GET" and "{account_id}" in route.path:
-            path, query = route.at(THEIRS, **ids[THEIRS]), {"keyId": ids[THEIRS]["key_id"]}
+            path, query = route.at(THEIRS, **ids[THEIRS]), {**RANGE, "keyId": ids[THEIRS]["key_id"]}
             answer = await platform.call(keys[OPERATOR], "GET", path, params=query)
             assert answer.status_code == 200, (route, answer.text)
             assert MINE not in answer.text.replace(f"{OPERATOR}@{MINE}", ""), route
