@@ -41,8 +41,8 @@ class CallLimits:
         Raises: RateLimitedError; InvalidRequestError if the account may make no request at all.
         """
         charges = [Charge(limit) for limit in self.limits(REQUEST_QUOTAS, quotas, demand)]
-        most_at_once = self._value(CONCURRENT_REQUESTS, quotas)
-        places = Limit(CONCURRENT_REQUESTS, most_at_once) if most_at_once != NO_LIMIT else None
+        # Counted where there is no limit too: the quota tells how many there are.
+        places = Limit(CONCURRENT_REQUESTS, self._value(CONCURRENT_REQUESTS, quotas))
         outcome = await self._claim(quotas, demand, charges, places)
         return outcome, _told(REQUESTS_KIND, outcome)
 
