@@ -137,6 +137,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Batch jobs that an account may have at once, unless it has a quota of its own; 0 for any number.",
     )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="`redis://host/0`, or `rediss://` with TLS, where several servers count limits together (extra `redis`). "
+        "Without it each server counts by itself, so that N of them let through up to N times as much.",
+    )
     models: Annotated[tuple[ModelSetting, ...], NoDecode] = Field(
         (ModelSetting(name="sentence-transformers/all-MiniLM-L6-v2"),),
         min_length=1,

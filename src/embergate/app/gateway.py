@@ -90,6 +90,7 @@ def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None
         open_keyring(settings),
         session_rules(settings),
         oidc_client(settings),
+        limiter=open_limiter(settings),
         defaults=quota_defaults(settings),
     )
 
@@ -126,6 +127,20 @@ def _oidc_provider(client: OidcClient) -> OidcProvider:
     from embergate.gateway.sessions.oidc import OidcProvider  # a tenth of a start, for the few servers that have one
 
     return OidcProvider(client)
+
+
+def open_limiter(settings: Settings) -> Limiter:
+    """Return what counts limits: Redis where there is one, else this process alone; nothing is connected yet.
+
+    Raises: ConfigurationError if the URL is none, or the client is not installed.
+    """
+    if settings.redis_url is None:
+        return MemoryLimiter()
+    try:
+        from embergate.web.redis_limits import RedisLimiter  # an extra
+    except ModuleNotFoundError:
+        raise ConfigurationError("EMBERGATE_REDIS_URL needs the extra: pip install 'embergate[redis]'") from None
+    return RedisLimiter(settings.redis_url.get_secret_value())
 
 
 def quota_defaults(settings: Settings) -> QuotaDefaults:
