@@ -22,10 +22,24 @@ from embergate.gateway.quotas import routes as quotas
 from embergate.gateway.secrets import routes as secrets
 from embergate.gateway.sessions import routes as sessions
 from embergate.gateway.usage import routes as usage
+from embergate.gateway.usage import serverless
 from embergate.gateway.users import routes as users
 from embergate.web.errors import handle_error, handle_http_exception
 
-ROOMS: Final = (accounts, users, api_keys, sessions, credits_, audit, secrets, policy_settings, quotas, usage, billing)
+ROOMS: Final = (
+    accounts,
+    users,
+    api_keys,
+    sessions,
+    credits_,
+    audit,
+    secrets,
+    policy_settings,
+    quotas,
+    usage,
+    serverless,
+    billing,
+)
 
 
 def add_gateway(app: FastAPI, gateway: GatewayDeps) -> None:
