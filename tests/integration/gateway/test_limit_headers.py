@@ -32,7 +32,7 @@ def served(platform: Platform, tmp_path: Path) -> Iterator[None]:
     platform.deps.registry.close()
 
 
-async def embed(platform: Platform, key: str, *texts: str, path: str = PATHS[0], **headers: str) -> httpx2.Response:
+async def embed(platform: Platform, key: str, *texts: Any, path: str = PATHS[0], **headers: str) -> httpx2.Response:
     body = {"model": "fireworks/tiny", "input": list(texts)}
     async with platform.client(key, **headers) as client:
         return await client.post(path, json=body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from embergate.errors import InvalidRequestError, RateLimitedError
+from embergate.errors import EmbergateError, InvalidRequestError, RateLimitedError
 from embergate.gateway.quotas.known import (
     CONCURRENT_REQUESTS,
     MINUTE_QUOTAS,
@@ -72,6 +72,17 @@ class CallLimits:
             left = await self.limiter.left(demand.caller.account, limits) if limits else ()
             headers |= _headers(kind, limits, left)
         return headers
+
+    async def would_refuse(self, quotas: Quotas, demand: Demand, num_tokens: int) -> EmbergateError | None:
+        """Return what would keep a call of so many tokens out of a minute's limits now; nothing is charged."""
+        wanted = [(limit, 1) for limit in self.limits(REQUEST_QUOTAS, quotas, demand)]
+        wanted += [(limit, num_tokens) for limit in self.limits(TOKEN_QUOTAS, quotas, demand)]
+        left = await self.limiter.left(demand.caller.account, [limit for limit, _ in wanted]) if wanted else ()
+        for (limit, amount), num_left in zip(wanted, left, strict=True):
+            if amount > num_left:
+                wait_s = 0.0 if amount <= limit.maximum else None
+                return refused(Refusal(limit, amount, num_left, wait_s), {})
+        return None
 
     async def _claim(
         self, quotas: Quotas, demand: Demand, charges: Sequence[Charge], places: Limit | None = None

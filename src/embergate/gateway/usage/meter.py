@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from embergate.clock import now
-from embergate.errors import InvalidRequestError, SuspendedError
+from embergate.errors import EmbergateError, InvalidRequestError, SuspendedError
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.money import format_amount
 from embergate.gateway.quotas.known import QuotaDefaults
@@ -23,7 +23,7 @@ from embergate.gateway.usage.records import EMBEDDING, Dimensions, UsageRecord
 from embergate.gateway.usage.terms import Terms, TermsBook
 from embergate.gateway.usage.writer import UsageWriter
 from embergate.web.limits import Claim, Limiter
-from embergate.web.metering import IDEMPOTENCY_HEADER, Demand, Tab
+from embergate.web.metering import IDEMPOTENCY_HEADER, Demand, Quote, Tab
 
 MENDS: Final = {
     SuspendState.CREDIT_DEPLETED: "its prepaid credit is used up; redeem a credit code",
@@ -56,6 +56,22 @@ class AccountMeter:
             yield tab
         finally:
             tab.end()
+
+    async def quote(self, demand: Demand, num_tokens: int) -> Quote:
+        """See `Meter`."""
+        terms = await self._terms.get(demand.caller.account)
+        price = _price(demand, terms)
+        cost_nanos = num_tokens * price.nanos
+        headers = await self._limits.left(terms.quotas, demand)
+        state = terms.standing.computed_state
+        refusal: EmbergateError | None = None
+        if state is not SuspendState.UNSUSPENDED:
+            refusal = suspended(state)
+        elif (shortfall := terms.standing.shortfall(terms.reserved_nanos + cost_nanos)) is not None:
+            refusal = suspended(shortfall, cost_nanos)
+        else:
+            refusal = await self._limits.would_refuse(terms.quotas, demand, num_tokens)
+        return Quote(price.nanos, cost_nanos, headers, refusal)
 
     def forget(self) -> None:
         """Look every account's terms up again: one of them may have changed."""
@@ -93,9 +109,7 @@ class _Tab:
 
     async def reserve(self, num_tokens: Sequence[int]) -> None:
         terms, demand = self._terms, self._demand
-        self._price = price_of(
-            demand.model, now(), list_nanos=demand.list_price_nanos, prices=terms.prices, plans=terms.plans
-        )
+        self._price = _price(demand, terms)
         cost_nanos = sum(num_tokens) * self._price.nanos
         self._set_aside(cost_nanos)
         self._num_tokens = num_tokens
@@ -166,6 +180,10 @@ class _Tab:
             idempotency_key=demand.idempotency_key,
             request_digest=demand.request_digest,
         )
+
+
+def _price(demand: Demand, terms: Terms) -> Price:
+    return price_of(demand.model, now(), list_nanos=demand.list_price_nanos, prices=terms.prices, plans=terms.plans)
 
 
 def suspended(state: SuspendState, cost_nanos: int | None = None) -> SuspendedError:
