@@ -7,6 +7,7 @@ and no layer above has to guess one. A class's docstring is its default message.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -118,6 +119,19 @@ class TooManyRequestsError(EmbergateError):
         """Store the seconds to wait."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class RateLimitedError(TooManyRequestsError):
+    """A limit of the account is reached; try again after the time in retry-after."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+
+    def __init__(
+        self, message: str | None = None, *, retry_after_s: float = 1.0, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Store the seconds to wait, and what the answer's headers say of limits."""
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.headers = dict(headers or {})
 
 
 class PayloadTooLargeError(EmbergateError):

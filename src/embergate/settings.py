@@ -105,6 +105,43 @@ class Settings(BaseSettings):
     oidc_redirect_url: str = Field(
         "", description="Where the provider sends people back to: `https://<this server>/v1/auth/oidc/callback`."
     )
+    requests_per_minute: int = Field(
+        600_000,
+        ge=0,
+        description="Requests that an account may make in any minute, unless it has a quota of its own; 0 for any number.",
+    )
+    prompt_tokens_per_minute: int = Field(
+        600_000_000,
+        ge=0,
+        description="Prompt tokens that an account may send in any minute, unless it has a quota of its own; 0 for any number.",
+    )
+    requests_per_minute_per_model: int = Field(
+        0, ge=0, description="The same, for each model: requests; 0 for any number."
+    )
+    prompt_tokens_per_minute_per_model: int = Field(
+        0, ge=0, description="The same, for each model: prompt tokens; 0 for any number."
+    )
+    requests_per_minute_per_key: int = Field(
+        0, ge=0, description="The same, with each API key: requests; 0 for any number."
+    )
+    prompt_tokens_per_minute_per_key: int = Field(
+        0, ge=0, description="The same, with each API key: prompt tokens; 0 for any number."
+    )
+    concurrent_requests: int = Field(
+        0,
+        ge=0,
+        description="Requests that an account may have under way at once, unless it has a quota of its own; 0 for any number.",
+    )
+    batch_inference_jobs: int = Field(
+        0,
+        ge=0,
+        description="Batch jobs that an account may have at once, unless it has a quota of its own; 0 for any number.",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="`redis://host/0`, or `rediss://` with TLS, where several servers count limits together (extra `redis`). "
+        "Without it each server counts by itself, so that N of them let through up to N times as much.",
+    )
     models: Annotated[tuple[ModelSetting, ...], NoDecode] = Field(
         (ModelSetting(name="sentence-transformers/all-MiniLM-L6-v2"),),
         min_length=1,

@@ -170,6 +170,26 @@ def test_code_made_by_command_is_redeemed_over_http(http: httpx2.Client, operato
     assert operator.json("credits", "check") == []
 
 
+def test_quota_set_by_command_is_what_the_server_has(http: httpx2.Client, operator: Operator, shell: Operator) -> None:
+    name = "serverless-requests-per-minute"
+    changed = shell.json("quotas", "set", "acme", name, "--value", "60", "--max", "600")
+    assert (changed["value"], changed["maxValue"]) == ("60", "600")
+    served = http.get(f"/v1/accounts/acme/quotas/{name}").json()
+    assert (served["value"], served["maxValue"], served["updateTime"]) == ("60", "600", changed["updateTime"])
+    (listed,) = operator.json("quotas", "list", "acme", "--filter", "value < 100")
+    assert listed == changed
+    assert "none" in operator.run("quotas", "set", "acme", name, "--value", "none", "--max", "none").stdout
+    assert operator.json("quotas", "list", "acme", "--filter", "value < 100") == []
+    assert "--value: expected a whole number" in operator.refused(
+        "quotas", "set", "acme", name, "--value", "1e3", expect=2
+    )
+    assert "give --value" in operator.refused("quotas", "set", "acme", name, expect=2)
+    assert "more than the account's maxValue" in operator.refused(
+        "quotas", "set", "acme", name, "--value", "2", "--max", "1", expect=2
+    )
+    assert "there is no quota" in operator.refused("quotas", "set", "acme", "h100", "--value", "1")
+
+
 def test_disabled_code_is_refused_over_http(http: httpx2.Client, operator: Operator) -> None:
     operator.run("credit-codes", "create", "--code", "GONE", "--amount", "1", "--currency", "EUR")
     assert operator.json("credit-codes", "disable", "gone")["enabled"] is False

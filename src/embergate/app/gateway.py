@@ -19,6 +19,7 @@ from embergate.gateway.credits.service import MAX_GUESSES
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.policy_settings.policies import Policies
+from embergate.gateway.quotas.known import KNOWN, QuotaDefaults
 from embergate.gateway.sessions.attempts import LoginAttempts
 from embergate.gateway.sessions.oidc_client import OidcClient
 from embergate.gateway.sessions.parts import SessionParts
@@ -35,6 +36,8 @@ from embergate.storage import locks
 from embergate.storage.database import Database
 from embergate.storage.migrate import require_current, upgrade
 from embergate.web.keyring import MIN_MASTER_BYTES, Keyring
+from embergate.web.limits import Limiter
+from embergate.web.memory_limits import MemoryLimiter
 
 if TYPE_CHECKING:
     from embergate.gateway.sessions.oidc import OidcProvider
@@ -82,14 +85,27 @@ def open_keyring(settings: Settings) -> Keyring:
 def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None) -> GatewayDeps:
     """Return the gateway's parts; nothing is connected yet. Whoever opens them closes the database."""
     database = Database.open(database_url(settings), statement_timeout_s=statement_timeout_s)
-    return gateway_over(database, open_keyring(settings), session_rules(settings), oidc_client(settings))
+    return gateway_over(
+        database,
+        open_keyring(settings),
+        session_rules(settings),
+        oidc_client(settings),
+        limiter=open_limiter(settings),
+        defaults=quota_defaults(settings),
+    )
 
 
 def gateway_over(
-    database: Database, keyring: Keyring, rules: SessionRules | None = None, oidc: OidcClient | None = None
+    database: Database,
+    keyring: Keyring,
+    rules: SessionRules | None = None,
+    oidc: OidcClient | None = None,
+    *,
+    limiter: Limiter | None = None,
+    defaults: QuotaDefaults | None = None,
 ) -> GatewayDeps:
-    """Return the gateway's parts over a database and the secrets that belong to it."""
-    rules = rules or SessionRules()
+    """Return the gateway's parts over a database and the secrets that belong to it; limits are counted in memory by default."""
+    rules, limiter, defaults = rules or SessionRules(), limiter or MemoryLimiter(), defaults or QuotaDefaults()
     tokens = AccessTokens(keyring, rules)
     sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), _oidc_provider(oidc) if oidc else None)
     authenticator = DatabaseAuthenticator(database, keyring, tokens)
@@ -99,7 +115,9 @@ def gateway_over(
         page_tokens=PageTokens(keyring.keys("page-token")),
         authenticator=authenticator,
         policies=Policies(database),
-        meter=AccountMeter(TermsBook(database), UsageWriter(database)),
+        meter=AccountMeter(TermsBook(database), UsageWriter(database), limiter, defaults),
+        limiter=limiter,
+        quota_defaults=defaults,
         sessions=sessions,
         code_guesses=MovingWindow(MAX_GUESSES),
     )
@@ -109,6 +127,26 @@ def _oidc_provider(client: OidcClient) -> OidcProvider:
     from embergate.gateway.sessions.oidc import OidcProvider  # a tenth of a start, for the few servers that have one
 
     return OidcProvider(client)
+
+
+def open_limiter(settings: Settings) -> Limiter:
+    """Return what counts limits: Redis where there is one, else this process alone; nothing is connected yet.
+
+    Raises: ConfigurationError if the URL is none, or the client is not installed.
+    """
+    if settings.redis_url is None:
+        return MemoryLimiter()
+    try:
+        from embergate.web.redis_limits import RedisLimiter  # an extra
+    except ModuleNotFoundError:
+        raise ConfigurationError("EMBERGATE_REDIS_URL needs the extra: pip install 'embergate[redis]'") from None
+    return RedisLimiter(settings.redis_url.get_secret_value())
+
+
+def quota_defaults(settings: Settings) -> QuotaDefaults:
+    """Return what counts for accounts without quotas of their own: settings are named like the quotas."""
+    names = {quota_id: quota_id.removeprefix("serverless-").replace("-", "_") for quota_id in KNOWN}
+    return QuotaDefaults({quota_id: getattr(settings, name, 0) for quota_id, name in names.items()})
 
 
 def session_rules(settings: Settings) -> SessionRules:

@@ -74,6 +74,7 @@ async def operator_gateway(settings: Settings, *, may_create: bool = False) -> A
             await check_keyring(db, gateway.keyring)
         yield replace(gateway, authenticator=OperatorAuthenticator(_operator()))
     finally:
+        await gateway.meter.close()
         await gateway.database.close()
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -94,6 +95,19 @@ class Engine:
         with self.runner.reserved(_estimated_tokens(inputs)):
             rows, started_at_s = await self._tokenize(model, inputs, options.prompt)
         return TokenizedRequest(rows, started_at_s - submitted_at_s, monotonic_s() - started_at_s)
+
+    async def count_tokens(self, model: LoadedModel, inputs: Inputs, options: EmbedOptions) -> list[int | None]:
+        """Count the tokens of each input, and run nothing; None for a text too long to be counted.
+
+        Raises: InvalidRequestError for what is no input of the model, other than for its length; OverloadedError.
+        """
+        loop = asyncio.get_running_loop()
+        counts: list[int | None] = []
+        with self.runner.reserved(_estimated_tokens(inputs)):
+            for first_index, part in _parts(inputs):
+                work = partial(model.tokenizer.count, part, prompt=options.prompt, first_index=first_index)
+                counts += await loop.run_in_executor(self._tokenizers, work)
+        return counts
 
     async def run(self, model: LoadedModel, request: TokenizedRequest, options: EmbedOptions) -> EmbedResult:
         """Embed a tokenised request. Raises: OverloadedError if the queue is full."""

@@ -73,6 +73,11 @@ class Runner:
         """Requests that are queued or running."""
         return len(self._tickets)
 
+    @property
+    def waiting_s(self) -> float:
+        """Seconds until what waits now has run, at the measured rate; 0 while nothing was measured."""
+        return self._scheduler.waiting_s()
+
     def submit(
         self,
         network: Network,

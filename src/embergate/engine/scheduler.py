@@ -156,10 +156,12 @@ class Scheduler:
 
     def drain_s(self) -> float:
         """Return how long the queue needs at the measured rate, at least 1 s and at most 60 s."""
-        if not self.tokens_per_s:
-            return 1.0
+        return min(max(self.waiting_s(), 1.0), MAX_RETRY_AFTER_S)
+
+    def waiting_s(self) -> float:
+        """Return how long what waits needs at the measured rate; 0 while nothing was measured."""
         waiting = self.queued_tokens + self.reserved_tokens
-        return min(max(waiting / self.tokens_per_s, 1.0), MAX_RETRY_AFTER_S)
+        return waiting / self.tokens_per_s if self.tokens_per_s else 0.0
 
     def note_speed(self, num_tokens: int, seconds: float) -> None:
         """Learn from a finished batch how many tokens a second this machine runs."""

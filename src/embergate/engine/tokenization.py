@@ -158,6 +158,24 @@ class TextTokenizer:
             rows.append(self._checked(np.array(full, np.int32), index, 0, truncate=truncate))
         return rows
 
+    def count(
+        self, inputs: Sequence[str] | Sequence[Sequence[int]], *, prompt: str = "", first_index: int = 0
+    ) -> list[int | None]:
+        """Count the tokens of inputs, special ones included, however many; None for a text too long to be counted.
+
+        Raises: InvalidRequestError for what is not valid Unicode, or an id outside the vocabulary.
+        """
+        if isinstance(inputs[0], str):
+            counted = [text if len(text) <= self._max_characters else "" for text in inputs]
+            rows = self.encode_texts(counted, prompt=prompt, truncate=True, first_index=first_index)  # type: ignore[arg-type]
+        else:
+            rows = self.encode_ids(inputs, truncate=True, first_index=first_index)  # type: ignore[arg-type]
+        is_text = isinstance(inputs[0], str)
+        return [
+            None if is_text and len(given) > self._max_characters else _length_of(row, self._max_tokens)
+            for given, row in zip(inputs, rows, strict=True)
+        ]
+
     def _check_ids(self, ids: Sequence[int], index: int) -> None:
         for position, token_id in enumerate(ids):
             if not 0 <= token_id < self._vocab_size:
@@ -209,6 +227,12 @@ class TextTokenizer:
             f"{self._max_tokens}. Nothing is cut silently: split the text or shorten it",
             param=f"input[{index}]",
         )
+
+
+def _length_of(row: TokenizedText, max_tokens: int) -> int:
+    """Return how many tokens a text has that may have been cut to the most that the model takes."""
+    num_tokens = len(row.input_ids)
+    return row.num_tokens_before_cut if num_tokens == max_tokens else num_tokens
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:

@@ -11,10 +11,12 @@ from fastapi import Request
 
 from embergate.aip.paging import PageTokens
 from embergate.gateway.moving_window import MovingWindow
+from embergate.gateway.quotas.known import QuotaDefaults
 from embergate.gateway.sessions.parts import SessionParts
 from embergate.storage.database import Database
 from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
+from embergate.web.limits import Limiter
 from embergate.web.metering import Meter
 from embergate.web.policy import ModelPolicies
 
@@ -66,6 +68,9 @@ class GatewayDeps:
     sessions: SessionParts
     policies: ForgetfulPolicies
     meter: ForgetfulMeter
+    # What the meter counts limits with, and what counts for accounts without quotas of their own.
+    limiter: Limiter
+    quota_defaults: QuotaDefaults
     # By account: credit codes that were tried and that there are not.
     code_guesses: MovingWindow
 

@@ -48,6 +48,61 @@ class EmbeddingList(BaseModel):
     perf_metrics: dict[str, str] | None = Field(None, description="Only where the request asked for it.")
 
 
+class DryRunInput(BaseModel):
+    """One input; tokens are null where it is too long to be counted."""
+
+    index: int
+    tokens: int | None
+    is_too_long: bool
+
+
+class MoneyAmount(BaseModel):
+    """An amount: whole units and billionths."""
+
+    currencyCode: str  # noqa: N815 - as on the wire
+    units: str
+    nanos: int
+
+
+class LimitLeft(BaseModel):
+    """A limit a minute, and what is left of it."""
+
+    limit: int
+    remaining: int
+
+
+class DryRunLimits(BaseModel):
+    """The limits that have least left; null where there is none."""
+
+    requests: LimitLeft | None
+    tokens_prompt: LimitLeft | None
+
+
+class Refused(BaseModel):
+    """What the request would be answered."""
+
+    status: int
+    code: str
+    message: str
+
+
+class DryRun(BaseModel):
+    """The answer of `POST /embeddings` where nothing is to be run."""
+
+    object: Literal["embedding.dry_run"]
+    model: str
+    inputs: list[DryRunInput]
+    max_input_tokens: int
+    prompt_tokens: int
+    price_per_million_tokens: MoneyAmount
+    price_nanos_per_token: int
+    cost: MoneyAmount
+    cost_nanos: int
+    limits: DryRunLimits
+    expected_queue_wait_s: float
+    refusal: Refused | None
+
+
 class SelfCheckFigures(BaseModel):
     """What the load measured; cosines are null where f32 itself is served."""
 

@@ -18,7 +18,8 @@ from embergate.engine.engine import EmbedOptions, EmbedResult
 from embergate.engine.registry import ServedModel
 from embergate.errors import FingerprintMismatchError, InvalidRequestError, RequestTimeoutError
 from embergate.inference.deps import CurrentDeps, Deps
-from embergate.inference.documents import ERRORS, EmbeddingList
+from embergate.inference.documents import ERRORS, DryRun, EmbeddingList
+from embergate.inference.dry_run import answer_dry_run, is_dry_run
 from embergate.inference.encoding import encode_vectors
 from embergate.inference.schemas import EmbeddingRequest, Inputs, parse_embedding_request
 from embergate.web.caller import Caller, CurrentCaller
@@ -35,18 +36,26 @@ MAX_INLINE_BYTES: Final = 64 << 10
 router = APIRouter()
 T = TypeVar("T")
 
-REQUEST_BODY: Final = {
+REQUEST: Final = {
+    "parameters": [
+        {
+            "name": "X-Embergate-Dry-Run",
+            "in": "header",
+            "description": "`true`: run nothing, and tell what the request would cost and meet.",
+            "schema": {"type": "string", "enum": ["true", "false"]},
+        }
+    ],
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/EmbeddingRequest"}}},
-    }
+    },
 }
 
 
 @router.post(
     "/embeddings",
-    openapi_extra=REQUEST_BODY,
-    responses={200: {"model": EmbeddingList}, **ERRORS},
+    openapi_extra=REQUEST,
+    responses={200: {"model": EmbeddingList | DryRun}, **ERRORS},
     summary="Embed one text or several",
 )
 async def create_embeddings(request: Request, caller: CurrentCaller, deps: CurrentDeps) -> Response:
@@ -68,7 +77,11 @@ async def _answer(request: Request, caller: Caller, deps: Deps) -> Response:
         dimensions=options.dimensions, normalize=options.normalize, prompt=options.prompt
     )
     _check_fingerprint(request.headers.get(EXPECTED_FINGERPRINT_HEADER), fingerprint)
-    async with deps.meter.open(_demand_of(request, raw, caller, served)) as tab:
+    demand = _demand_of(request, raw, caller, served)
+    if is_dry_run(request.headers):
+        counts = await until_disconnect(request.receive, deps.engine.count_tokens(served.model, inputs, options))
+        return await answer_dry_run(deps, served, body.model, demand, counts)
+    async with deps.meter.open(demand) as tab:
         try:
             tokenized = await until_disconnect(request.receive, deps.engine.tokenize(served.model, inputs, options))
             await tab.reserve(tokenized.num_tokens)

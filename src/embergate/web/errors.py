@@ -27,6 +27,7 @@ from embergate.errors import (
     NotFoundError,
     OverloadedError,
     PayloadTooLargeError,
+    RateLimitedError,
     RequestTimeoutError,
     TooManyRequestsError,
     UnauthorizedError,
@@ -73,6 +74,8 @@ def error_response(error: EmbergateError, request_id: str | None, path: str = "/
     headers = {}
     if isinstance(error, OverloadedError | TooManyRequestsError):
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, RateLimitedError):
+        headers.update(error.headers)
     if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, RequestTimeoutError | UnauthorizedError | PayloadTooLargeError):

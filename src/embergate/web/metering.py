@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from embergate.errors import InvalidRequestError
+from embergate.errors import EmbergateError, InvalidRequestError
 from embergate.web.caller import Caller
 
 ANNOTATIONS_HEADER: Final = "fireworks-annotations"
@@ -65,6 +65,19 @@ class Tab(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a call would cost and meet: `headers` say what is left of limits, `refusal` what would keep it out now.
+
+    Units: billionths of a dollar; `price_nanos` is that of a token.
+    """
+
+    price_nanos: int
+    cost_nanos: int
+    headers: Mapping[str, str]
+    refusal: EmbergateError | None = None
+
+
 class Meter(Protocol):
     """Whoever counts and charges."""
 
@@ -73,6 +86,10 @@ class Meter(Protocol):
 
         Raises: SuspendedError if the account is suspended; TooManyRequestsError beyond a limit; on entering the block.
         """
+        ...
+
+    async def quote(self, demand: Demand, num_tokens: int) -> Quote:
+        """Tell what a call of so many tokens would cost and meet. Nothing is charged, reserved or counted."""
         ...
 
 

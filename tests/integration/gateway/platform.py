@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -18,6 +19,7 @@ from embergate.gateway.accounts import service as accounts
 from embergate.gateway.accounts.schemas import Account
 from embergate.gateway.api_keys import service as api_keys
 from embergate.gateway.api_keys.schemas import ApiKey
+from embergate.gateway.quotas.known import QuotaDefaults
 from embergate.gateway.sessions import service as sessions
 from embergate.gateway.sessions.oidc_client import OidcClient
 from embergate.gateway.sessions.passwords import Passwords
@@ -29,6 +31,7 @@ from embergate.inference.deps import Deps, InferenceLimits
 from embergate.storage.database import Database
 from embergate.web.caller import Role
 from embergate.web.keyring import Keyring
+from embergate.web.limits import Limiter
 
 MASTER_KEY: Final = bytes(range(32))
 # For what is decided before any database is asked, or alike on both.
@@ -69,11 +72,13 @@ class Platform:
         master_keys: tuple[bytes, ...] = (MASTER_KEY,),
         rules: SessionRules | None = None,
         oidc: OidcClient | None = None,
+        limiter: Limiter | None = None,
+        quotas: Mapping[str, int] | None = None,
     ) -> None:
         self.database = database
         self.keyring = Keyring(master_keys)
         self.hasher = QuickHasher()
-        gateway = gateway_over(database, self.keyring, rules, oidc)
+        gateway = gateway_over(database, self.keyring, rules, oidc, limiter=limiter, defaults=QuotaDefaults(quotas))
         self.gateway = replace(gateway, sessions=replace(gateway.sessions, passwords=Passwords(self.hasher)))
         limits = InferenceLimits(timeout_s=30)
         self.deps = Deps(

@@ -1,25 +1,29 @@
 """`AccountMeter`: lets calls of the inference plane begin, sets aside what they will cost, and charges them.
 
-Reserving happens in this process alone and at once; charging in the database, where it is checked again. So credit is never
-spent twice, however many calls come together and however many servers there are.
+Credit is reserved in this process alone and at once, and charged in the database, where it is checked again. So it is never
+spent twice, however many calls come together and however many servers there are. Limits are the limiter's to count.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from embergate.clock import now
-from embergate.errors import InvalidRequestError, SuspendedError
+from embergate.errors import EmbergateError, InvalidRequestError, SuspendedError
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.money import format_amount
+from embergate.gateway.quotas.known import QuotaDefaults
+from embergate.gateway.usage.call_limits import CallLimits
 from embergate.gateway.usage.charging import Charged
 from embergate.gateway.usage.prices import Price, price_of
 from embergate.gateway.usage.records import EMBEDDING, Dimensions, UsageRecord
 from embergate.gateway.usage.terms import Terms, TermsBook
 from embergate.gateway.usage.writer import UsageWriter
-from embergate.web.metering import IDEMPOTENCY_HEADER, Demand, Tab
+from embergate.web.limits import Claim, Limiter
+from embergate.web.metering import IDEMPOTENCY_HEADER, Demand, Quote, Tab
 
 MENDS: Final = {
     SuspendState.CREDIT_DEPLETED: "its prepaid credit is used up; redeem a credit code",
@@ -33,10 +37,11 @@ MENDS: Final = {
 class AccountMeter:
     """Meters calls by what the database says of their accounts."""
 
-    def __init__(self, terms: TermsBook, writer: UsageWriter) -> None:
-        """Charge by this writer."""
+    def __init__(self, terms: TermsBook, writer: UsageWriter, limiter: Limiter, defaults: QuotaDefaults) -> None:
+        """Charge by this writer, count by this limiter."""
         self._terms = terms
         self._writer = writer
+        self._limits = CallLimits(limiter, defaults)
 
     @asynccontextmanager
     async def open(self, demand: Demand) -> AsyncIterator[Tab]:
@@ -45,11 +50,28 @@ class AccountMeter:
         state = terms.standing.computed_state
         if state is not SuspendState.UNSUSPENDED:
             raise suspended(state)
-        tab = _Tab(demand, terms, self._writer)
+        tab = _Tab(demand, terms, self._writer, self._limits)
+        await tab.enter()
         try:
             yield tab
         finally:
-            tab.release()
+            tab.end()
+
+    async def quote(self, demand: Demand, num_tokens: int) -> Quote:
+        """See `Meter`."""
+        terms = await self._terms.get(demand.caller.account)
+        price = _price(demand, terms)
+        cost_nanos = num_tokens * price.nanos
+        headers = await self._limits.left(terms.quotas, demand)
+        state = terms.standing.computed_state
+        refusal: EmbergateError | None = None
+        if state is not SuspendState.UNSUSPENDED:
+            refusal = suspended(state)
+        elif (shortfall := terms.standing.shortfall(terms.reserved_nanos + cost_nanos)) is not None:
+            refusal = suspended(shortfall, cost_nanos)
+        else:
+            refusal = await self._limits.would_refuse(terms.quotas, demand, num_tokens)
+        return Quote(price.nanos, cost_nanos, headers, refusal)
 
     def forget(self) -> None:
         """Look every account's terms up again: one of them may have changed."""
@@ -58,39 +80,53 @@ class AccountMeter:
     async def close(self) -> None:
         """Wait until every charge is written."""
         await self._writer.close()
+        await self._limits.limiter.close()
 
 
 class _Tab:
     """See `Tab`."""
 
-    def __init__(self, demand: Demand, terms: Terms, writer: UsageWriter) -> None:
+    def __init__(self, demand: Demand, terms: Terms, writer: UsageWriter, limits: CallLimits) -> None:
         self._demand = demand
         self._terms = terms
         self._writer = writer
+        self._limits = limits
         self._reserved_nanos = 0
         self._num_tokens: Sequence[int] = ()
         self._price = Price(0, 0)
+        # What it took of the limits: a request and a place, and its tokens.
+        self._request: Claim | None = None
+        self._tokens: Claim | None = None
+        self._headers: dict[str, str] = {}
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return {}
+        return self._headers
+
+    async def enter(self) -> None:
+        """Take a place. Raises: RateLimitedError."""
+        self._request, self._headers = await self._limits.enter(self._terms.quotas, self._demand)
 
     async def reserve(self, num_tokens: Sequence[int]) -> None:
         terms, demand = self._terms, self._demand
-        self._price = price_of(
-            demand.model, now(), list_nanos=demand.list_price_nanos, prices=terms.prices, plans=terms.plans
-        )
+        self._price = _price(demand, terms)
         cost_nanos = sum(num_tokens) * self._price.nanos
-        refused = terms.standing.shortfall(terms.reserved_nanos + cost_nanos)
+        self._set_aside(cost_nanos)
+        self._num_tokens = num_tokens
+        self._tokens, told = await self._limits.spend(terms.quotas, demand, sum(num_tokens))
+        self._headers.update(told)
+
+    def _set_aside(self, cost_nanos: int) -> None:
+        refused = self._terms.standing.shortfall(self._terms.reserved_nanos + cost_nanos)
         if refused is not None:
             raise suspended(refused, cost_nanos)
-        self._num_tokens = num_tokens
         self._reserved_nanos = cost_nanos
-        terms.reserved_nanos += cost_nanos
+        self._terms.reserved_nanos += cost_nanos
 
     async def settle(self) -> None:
         self._terms.num_settling += 1
-        charged = await self._writer.write(self._record(), self._on_done)
+        tokens, self._tokens = self._tokens, None  # from here on it is charged, whether its client waits or not
+        charged = await self._writer.write(self._record(), partial(self._on_done, tokens))
         if charged.refused is not None:
             raise suspended(charged.refused)
         if charged.is_other_body:
@@ -99,16 +135,25 @@ class _Tab:
                 param=IDEMPOTENCY_HEADER,
             )
 
-    def _on_done(self, charged: Charged | None) -> None:
+    def _on_done(self, tokens: Claim | None, charged: Charged | None) -> None:
         """Let go of the reservation in the step in which the account's money is known to be less by it, never between."""
-        self.release()
+        self._release()
         self._terms.num_settling -= 1
         self._terms.num_settled += 1
         if charged is not None:
             self._terms.standing = charged.standing
+        if tokens is not None and (charged is None or charged.refused is not None):
+            self._limits.limiter.give_back(tokens)
 
-    def release(self) -> None:
-        """Give back what is still reserved."""
+    def end(self) -> None:
+        """Give back what is still reserved, and leave."""
+        self._release()
+        if self._tokens is not None:
+            self._limits.limiter.give_back(self._tokens)
+        if self._request is not None:
+            self._limits.limiter.leave(self._request)
+
+    def _release(self) -> None:
         self._terms.reserved_nanos -= self._reserved_nanos
         self._reserved_nanos = 0
 
@@ -135,6 +180,10 @@ class _Tab:
             idempotency_key=demand.idempotency_key,
             request_digest=demand.request_digest,
         )
+
+
+def _price(demand: Demand, terms: Terms) -> Price:
+    return price_of(demand.model, now(), list_nanos=demand.list_price_nanos, prices=terms.prices, plans=terms.plans)
 
 
 def suspended(state: SuspendState, cost_nanos: int | None = None) -> SuspendedError:

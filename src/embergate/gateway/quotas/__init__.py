@@ -1,0 +1,1 @@
+"""Quotas: how much an account may use, and how much it uses."""

@@ -1,0 +1,57 @@
+"""How much of each quota an account uses right now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Connection, Table, func, select
+
+from embergate.clock import now
+from embergate.gateway.call import Call
+from embergate.gateway.money import NANOS_PER_UNIT
+from embergate.gateway.quotas.known import CONCURRENT_REQUESTS, PROMPT_TOKENS, REQUESTS, Scope
+from embergate.gateway.usage.standing import MONTHLY_SPEND, standings
+from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow
+
+A_MINUTE: Final = timedelta(minutes=1)
+DIMENSIONS: Final[Table] = UsageDimensionsRow.__table__  # type: ignore[assignment]
+RECORDS: Final[Table] = UsageRecordRow.__table__  # type: ignore[assignment]
+
+
+async def usage_of(call: Call) -> dict[str, float]:
+    """Return what the account uses of its quotas, by their ids; what is left out is not used.
+
+    Of a minute's quota it is what was charged in the last minute, of one for each model or key that of the busiest. Units:
+    requests, tokens, dollars.
+    """
+    moment = now()
+    connection = await call.db.connection()
+    used: dict[str, float] = dict(await connection.run_sync(partial(_last_minute, call.account_id, moment)))
+    found = await connection.run_sync(partial(standings, account_ids=[call.account_id], moment=moment))
+    if call.account_id in found:
+        used[MONTHLY_SPEND] = found[call.account_id].spent_nanos / NANOS_PER_UNIT
+    used[CONCURRENT_REQUESTS] = await call.deps.limiter.num_places(call.account_id)
+    return used
+
+
+def _last_minute(account_id: str, moment: datetime, connection: Connection) -> dict[str, int]:
+    joined = (RECORDS.c.account_id == DIMENSIONS.c.account_id) & (RECORDS.c.dimensions_id == DIMENSIONS.c.id)
+    subjects = (DIMENSIONS.c.model, DIMENSIONS.c.api_key_id, RECORDS.c.user_id)
+    statement = (
+        select(*subjects, func.count(), func.sum(RECORDS.c.prompt_tokens))
+        .join_from(RECORDS, DIMENSIONS, joined)
+        .where(RECORDS.c.account_id == account_id, RECORDS.c.time > moment - A_MINUTE)
+        .group_by(*subjects)
+    )
+    sums: Counter[tuple[str, Scope, str]] = Counter()
+    for model, key_id, user_id, num_requests, num_tokens in connection.execute(statement):
+        for scope, subject in ((Scope.ACCOUNT, ""), (Scope.MODEL, model), (Scope.KEY, key_id or f"users/{user_id}")):
+            sums[REQUESTS, scope, subject] += num_requests
+            sums[PROMPT_TOKENS, scope, subject] += int(num_tokens)
+    used: dict[str, int] = {}
+    for (counted, scope, _), number in sums.items():
+        used[counted + scope] = max(number, used.get(counted + scope, 0))
+    return used
