@@ -29,9 +29,15 @@ from tests.integration.gateway.trails import verified
 MINE, THEIRS = "mine", "theirs"
 # Rights end here: nothing that is asked for by these names is there, so a call that gets in finds nothing to harm.
 ABSENT = {"user_id": "nobody", "key_id": "key_none", "secret_id": "none", "model_id": "none"}
+# What every account has, by the same name.
+EVERYWHERE = {"quota_id": "monthly-spend-usd"}
 # What questions about usage cannot do without; other calls do not mind.
 YESTERDAY, TOMORROW = now() - timedelta(days=1), now() + timedelta(days=1)
-RANGE = {"startTime": f"{YESTERDAY:%Y-%m-%dT00:00:00Z}", "endTime": f"{TOMORROW:%Y-%m-%dT00:00:00Z}"}
+RANGE = {
+    "startTime": f"{YESTERDAY:%Y-%m-%dT00:00:00Z}",
+    "endTime": f"{TOMORROW:%Y-%m-%dT00:00:00Z}",
+    "includeAverageTokensPerMinuteByBaseModel": "true",
+}
 PUBLIC = {"/health/live", "/health/ready", "/metrics"}
 OPERATOR = "operator"
 # What a call would need to come to its end, were it let in; of the others an empty body is enough.
@@ -68,7 +74,7 @@ class Route:
 
     def at(self, account_id: str, **ids: str) -> str:
         """Return the path in an account; what is not given is not there."""
-        chosen = {**ABSENT, "account_id": account_id, **ids}
+        chosen = {**ABSENT, **EVERYWHERE, "account_id": account_id, **ids}
         return re.sub(r"\{(\w+?)(?:_again)?(?::path)?\}", lambda match: chosen[match.group(1)], self.path)
 
     def body(self, **ids: str) -> dict[str, Any]:
@@ -257,7 +263,7 @@ async def test_each_role_gets_as_far_as_its_permissions(
             num_read += 1
         else:
             assert answer.status_code in {200, 400, 404}, (route, answer.text)
-    assert num_read == {Role.ADMIN: 17, Role.USER: 10, Role.CONTRIBUTOR: 7, Role.INFERENCE_USER: 2}[role]
+    assert num_read == {Role.ADMIN: 21, Role.USER: 12, Role.CONTRIBUTOR: 9, Role.INFERENCE_USER: 2}[role]
 
 
 async def test_nothing_that_any_role_reads_names_another_account(
