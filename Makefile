@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ORACLE := .oracle
 CLIENTS := .clients
+# The databases of the tests are in memory where there is room for them.
+IN_MEMORY := $(shell [ -w /dev/shm ] && [ $$(df --output=avail -k /dev/shm | tail -1) -gt 2000000 ] && echo TMPDIR=/dev/shm)
 PEERS := .peers
 ORACLE_PIP := $(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-header --python-version 3.11 \
@@ -64,7 +66,7 @@ docs: develop  ## write the generated reference pages
 	$(BIN)/python -m tools.settings_reference
 
 test: develop clients  ## every test that needs neither torch nor a network
-	$(BIN)/python -m pytest
+	$(IN_MEMORY) $(BIN)/python -m pytest
 
 $(ORACLE)/.ready: requirements/oracle.txt requirements/serve.txt requirements/default-model.txt pyproject.toml
 	$(PYTHON) -m venv $(ORACLE)
@@ -75,7 +77,7 @@ $(ORACLE)/.ready: requirements/oracle.txt requirements/serve.txt requirements/de
 	@touch $@
 
 coverage: develop  ## branch coverage of what runs in process; the end-to-end tests run in processes of their own
-	$(BIN)/python -m pytest tests/unit tests/integration tests/golden --cov=embergate --cov-branch --cov-report=term-missing:skip-covered
+	$(IN_MEMORY) $(BIN)/python -m pytest tests/unit tests/integration tests/golden --cov=embergate --cov-branch --cov-report=term-missing:skip-covered
 
 oracle: $(ORACLE)/.ready  ## create .oracle: torch, transformers, sentence-transformers and our engine
 

@@ -32,7 +32,7 @@ from embergate.cli.serving import configure_logs
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import UserRow
 from embergate.storage.tables.audit import AuditEntryRow
-from tests.databases import PostgresqlServer, migrated_sqlite
+from tests.databases import PostgresqlServer, migrated_sqlite, name_in
 from tests.integration.gateway.platform import Platform
 
 ACCOUNT = "big"
@@ -200,7 +200,7 @@ def figures_of(server: PostgresqlServer, url: str, count: int, rounds: int) -> d
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
             connection.execute("ANALYZE")
     else:
-        server.psql("VACUUM ANALYZE", url.split("?")[0].rsplit("/", 1)[1])
+        server.execute("VACUUM ANALYZE", name_in(url))
     figures: dict[str, dict[str, float]] = asyncio.run(on(url, lambda platform: measure(platform, key, count, rounds)))
     return figures
 

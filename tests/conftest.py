@@ -7,9 +7,21 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from embergate.storage.database import Database
 from tests.databases import PostgresqlServer, migrated_sqlite
+
+# As the server logs, in plain lines: by itself structlog draws a traceback with every variable in it, for seconds.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+    ],
+    wrapper_class=structlog.make_filtering_bound_logger("info"),
+)
 
 
 @pytest.fixture(scope="session")

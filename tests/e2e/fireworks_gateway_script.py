@@ -30,6 +30,7 @@ created = [
     for number in range(7)
 ]
 key = client.api_keys.create("sdk-0", api_key={"display_name": "from the sdk", "annotations": {"team": "search"}})
+more_keys = [client.api_keys.create("sdk-0", api_key={"display_name": f"key {number}"}) for number in range(2)]
 their_client = Fireworks(base_url=BASE, api_key=key.key, account_id="default")
 secret = client.secrets.create(name="accounts/default/secrets/s3", key_name="S3", value="do-not-show-this")
 found = {
@@ -41,7 +42,9 @@ found = {
     "masked": shown(client.users.get("sdk-0", read_mask="name,role")),
     "updated": shown(client.users.update("sdk-1", role="contributor")),
     "key": shown(key),
+    "key ids": [made.key_id for made in (key, *more_keys)],
     "keys": [shown(listed) for listed in client.api_keys.list("sdk-0", page_size=1)],
+    "first page of keys": shown(client.api_keys.list("sdk-0", page_size=2)),
     "account": shown(client.accounts.get()),
     "their accounts": [account.name for account in their_client.accounts.list()],
     "secret": shown(secret),

@@ -108,8 +108,9 @@ def test_openapi_document_describes_every_route_and_its_key() -> None:
     assert {reference.rsplit("/", 1)[1] for reference in references} <= set(document["components"]["schemas"])
 
 
-def test_bench_prints_a_line_a_precision() -> None:
-    lines = run("bench", "--precision", "f32,int8").stdout.splitlines()
+def test_bench_prints_a_line_a_precision(tmp_path: Path) -> None:
+    write_model(cases_of("bert")[0], tmp_path / "model", 0)
+    lines = run("bench", "--model", str(tmp_path / "model"), "--precision", "f32,int8").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["precision", "f32", "int8"]
 
 

@@ -36,10 +36,19 @@ def test_users_are_created_read_updated_and_paged_through(heard: dict[str, Any])
 
 def test_key_is_shown_once_and_works(heard: dict[str, Any]) -> None:
     assert heard["key"]["key"].startswith("eg_")
-    [listed] = heard["keys"]
+    listed = heard["keys"][0]
     assert (listed["keyId"], listed["key"], listed["annotations"]) == (heard["key"]["keyId"], "", {"team": "search"})
     assert heard["their accounts"] == [heard["account"]["name"]] == ["accounts/default"]
     assert heard["errors"]["deleted key"].startswith("AuthenticationError 401")
+
+
+def test_keys_are_paged_through_each_once_in_the_order_they_were_made(heard: dict[str, Any]) -> None:
+    assert [key["keyId"] for key in heard["keys"]] == heard["key ids"]
+    assert len(set(heard["key ids"])) == 3
+    first = heard["first page of keys"]
+    assert [key["keyId"] for key in first["apiKeys"]] == heard["key ids"][:2]
+    assert first["totalSize"] == 3
+    assert first["nextPageToken"]
 
 
 def test_secret_is_kept_and_not_shown(heard: dict[str, Any]) -> None:

@@ -100,9 +100,9 @@ def acme_key(shell: Operator) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(acme_key: str, data_dir: Path) -> Iterator[Server]:
+def server(acme_key: str, data_dir: Path, tiny_model: str) -> Iterator[Server]:
     """A server on the operator's database; it makes no account, since there is one."""
-    with Server(data_dir, key=None, self_check="false") as started:
+    with Server(data_dir, key=None, self_check="false", models=tiny_model) as started:
         started.key = acme_key
         yield started
 

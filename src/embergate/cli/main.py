@@ -10,7 +10,7 @@ import typer
 
 from embergate.cli import benchmark, database, models
 from embergate.cli.embedding.command import embed
-from embergate.cli.operator import accounts, audit, credit, kept, keys, users
+from embergate.cli.operator import accounts, audit, credit, keys, secrets_, users
 from embergate.errors import EmbergateError, InvalidRequestError
 
 app = typer.Typer(
@@ -27,7 +27,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(credit.codes_app, name="credit-codes")
 app.add_typer(credit.credits_app, name="credits")
 app.add_typer(audit.app, name="audit")
-app.add_typer(kept.app, name="secrets")
+app.add_typer(secrets_.app, name="secrets")
 app.command()(benchmark.bench)
 app.command("embed")(embed)
 app.command()(database.migrate)

@@ -45,6 +45,13 @@ GATEWAY_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+def answer_secret(message: Message) -> JSONResponse:
+    """Return a message with a secret in it as a response, which nobody on the way may keep."""
+    response = answer(message)
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
 def answer(message: Message, read_mask: str = "") -> JSONResponse:
     """Return a message as a response."""
     return JSONResponse(prune(write_message(message), read_tree(read_mask, type(message))))

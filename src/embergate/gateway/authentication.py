@@ -6,16 +6,17 @@ that revoked it (`forget`).
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
-from embergate.clock import monotonic_s, now
+from embergate.clock import now
 from embergate.errors import UnauthorizedError
 from embergate.gateway.api_keys import store as api_keys
 from embergate.gateway.ended_keys import EndedKeyError
+from embergate.gateway.fresh_cache import FreshCache
 from embergate.gateway.sessions import store as sessions
 from embergate.gateway.sessions.tokens import AccessTokens, looks_like_access_token
 from embergate.storage.database import Database
@@ -23,8 +24,6 @@ from embergate.storage.tables.accounts import UserRow
 from embergate.web.caller import Caller, Role
 from embergate.web.keyring import Keyring
 
-TTL_S: Final = 1.0
-MAX_CACHED: Final = 20_000
 DELETED: Final = "the key was deleted"
 EXPIRED: Final = "the key has expired"
 
@@ -39,18 +38,13 @@ class DatabaseAuthenticator:
         self._database = database
         self._keyring = keyring
         self._tokens = tokens
-        self._cache: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
-        self._generation = 0
+        # By the credential's hash, so that none lies about in memory.
+        self._callers: FreshCache[bytes, Caller] = FreshCache()
 
     async def authenticate(self, credential: str) -> Caller:
         """Return the caller. Raises: UnauthorizedError if the credential is unknown, revoked or expired."""
-        cache_key = sha256(credential.encode("utf-8", "surrogateescape")).digest()
-        looked_up_at_s, caller = self._cache.get(cache_key, (0.0, None))
-        if caller is None or monotonic_s() - looked_up_at_s >= TTL_S:
-            generation, looked_up_at_s = self._generation, monotonic_s()
-            caller = await self._look_up(credential)
-            if generation == self._generation:  # what was looked up before a revocation must not outlive it
-                self._keep(cache_key, looked_up_at_s, caller)
+        digest = sha256(credential.encode("utf-8", "surrogateescape")).digest()
+        caller = await self._callers.get(digest, partial(self._look_up, credential))
         moment = now()
         if caller.expires_at is not None and caller.expires_at <= moment:
             expired = "the API key or session has expired"
@@ -61,8 +55,7 @@ class DatabaseAuthenticator:
 
     def forget(self) -> None:
         """Look every credential up again: one of them may have been revoked, or its user changed."""
-        self._generation += 1
-        self._cache.clear()
+        self._callers.forget()
 
     def take_used(self) -> dict[str, datetime]:
         """Return the keys used since the last call of this, each with the time of its last use."""
@@ -72,12 +65,6 @@ class DatabaseAuthenticator:
     def put_back_used(self, used: Mapping[str, datetime]) -> None:
         """Keep what could not be written down for the next time; later uses stand."""
         self._used = {**used, **self._used}
-
-    def _keep(self, cache_key: bytes, looked_up_at_s: float, caller: Caller) -> None:
-        self._cache[cache_key] = (looked_up_at_s, caller)
-        self._cache.move_to_end(cache_key)
-        if len(self._cache) > MAX_CACHED:
-            self._cache.popitem(last=False)
 
     async def _look_up(self, credential: str) -> Caller:
         if looks_like_access_token(credential):

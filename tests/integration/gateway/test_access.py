@@ -9,22 +9,44 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from fastapi.routing import RouteContext, iter_route_contexts
+from sqlalchemy import select
 
 from embergate.clock import now
 from embergate.gateway.access import PERMISSIONS
 from embergate.gateway.document import operation_of
 from embergate.gateway.edge import Operation
+from embergate.storage.rows import Base
+from embergate.storage.tables.credentials import ApiKeyRow
 from embergate.web.caller import Role
+from tests.integration.gateway.operating import make_code
 from tests.integration.gateway.platform import Platform
 from tests.integration.gateway.trails import verified
 
 MINE, THEIRS = "mine", "theirs"
 # Rights end here: nothing that is asked for by these names is there, so a call that gets in finds nothing to harm.
-ABSENT = {"key_id": "key_none", "secret_id": "none"}
+ABSENT = {"user_id": "nobody", "key_id": "key_none", "secret_id": "none", "model_id": "none"}
+# What questions about usage cannot do without; other calls do not mind.
+YESTERDAY, TOMORROW = now() - timedelta(days=1), now() + timedelta(days=1)
+RANGE = {"startTime": f"{YESTERDAY:%Y-%m-%dT00:00:00Z}", "endTime": f"{TOMORROW:%Y-%m-%dT00:00:00Z}"}
 PUBLIC = {"/health/live", "/health/ready", "/metrics"}
+OPERATOR = "operator"
+# What a call would need to come to its end, were it let in; of the others an empty body is enough.
+BODIES: dict[str, dict[str, Any]] = {
+    "CreateUser": {"email": "new@mine.example", "role": "user"},
+    "UpdateUser": {"displayName": "taken over"},
+    "CreateApiKey": {"apiKey": {}},
+    "CreateSecret": {"name": "accounts/mine/secrets/new", "keyName": "K", "value": "v"},
+    "UpdateSecret": {"value": "taken over"},
+    "UpdatePolicySettings": {"rules": []},
+}
+# What authenticates by its body: an empty one gets nowhere.
+NEED_NO_CALLER = {"Login", "RefreshSessionToken", "Logout", "OidcLogin", "OidcCallback"}
+# What changes by being called at all.
+TRAILS = {"audit_entries", "audit_heads", "alembic_version"}
 
 
 @dataclass(frozen=True)
@@ -35,9 +57,25 @@ class Route:
     path: str
     operation: Operation | None
 
-    def for_user(self, account_id: str, user_id: str) -> str:
-        ids = {**ABSENT, "account_id": account_id, "user_id": user_id}
-        return re.sub(r"\{(\w+?)(?:_again)?(?::path)?\}", lambda match: ids.get(match.group(1), "none"), self.path)
+    @property
+    def names_a_key_or_secret(self) -> bool:
+        in_path = {"key_id", "secret_id"} & self.parameters
+        return bool(in_path) or (self.operation is not None and self.operation.name in {"GetApiKey", "DeleteApiKey"})
+
+    @property
+    def parameters(self) -> set[str]:
+        return set(re.findall(r"\{(\w+?)(?:_again)?(?::path)?\}", self.path))
+
+    def at(self, account_id: str, **ids: str) -> str:
+        """Return the path in an account; what is not given is not there."""
+        chosen = {**ABSENT, "account_id": account_id, **ids}
+        return re.sub(r"\{(\w+?)(?:_again)?(?::path)?\}", lambda match: chosen[match.group(1)], self.path)
+
+    def body(self, **ids: str) -> dict[str, Any]:
+        name = self.operation.name if self.operation else ""
+        if name == "DeleteApiKey":
+            return {"keyId": ids.get("key_id", ABSENT["key_id"])}
+        return BODIES.get(name, {})
 
 
 def full_path(context: RouteContext) -> str:
@@ -50,14 +88,50 @@ def routes(platform: Platform) -> Iterator[Route]:
             yield Route(method, full_path(context), operation_of(context))
 
 
+async def settle_in(platform: Platform, account_id: str, key: str, user_id: str) -> dict[str, str]:
+    """Let an admin and a user of an account leave something of each kind there; return the ids."""
+    secret_id = f"secret-of-{account_id}"
+    name = f"accounts/{account_id}/secrets/{secret_id}"
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (f"/v1/accounts/{account_id}/users/{user_id}/apiKeys", {"apiKey": {"displayName": f"key-of-{account_id}"}}),
+        (f"/v1/accounts/{account_id}/secrets", {"name": name, "keyName": f"K_{account_id}", "value": "v"}),
+        ("/v1/creditCodes:redeem", {"code": "WELCOME", "name": f"accounts/{account_id}"}),
+    ]
+    answers = [await platform.call(key, "POST", path, json=body) for path, body in calls]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    return {"user_id": user_id, "key_id": answers[0].json()["keyId"], "secret_id": secret_id}
+
+
+async def rows_of(platform: Platform) -> dict[str, list[tuple[Any, ...]]]:
+    """Return everything that is in the database, but for the trails of the calls."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    async with platform.database.reading() as db:
+        for name, table in Base.metadata.tables.items():
+            if name not in TRAILS:
+                found[name] = sorted((tuple(row) for row in await db.execute(select(table))), key=repr)
+    return found
+
+
 @pytest.fixture
 async def keys(platform: Platform) -> dict[str, str]:
-    """A key of each role of one account, by the role's name, and the other account's admin's."""
+    """A key of each role of one account, by the role's name, of an operator there, and of the other account's admin."""
     found = {"theirs": await platform.add_account(THEIRS), "admin": await platform.add_account(MINE)}
     for role in Role:
         if role is not Role.ADMIN:
             found[role.value] = await platform.add_user(MINE, role.value, role)
+    found[OPERATOR] = await platform.add_user(MINE, OPERATOR, Role.USER, is_operator=True)
     return found
+
+
+@pytest.fixture
+async def ids(platform: Platform, keys: dict[str, str]) -> dict[str, dict[str, str]]:
+    """What is in each account, by the account and the parameter that names it."""
+    await make_code(platform, maxRedemptions=2)
+    await platform.add_user(THEIRS, "user-of-theirs", Role.USER)
+    return {
+        MINE: await settle_in(platform, MINE, keys["admin"], "admin"),
+        THEIRS: await settle_in(platform, THEIRS, keys["theirs"], "user-of-theirs"),
+    }
 
 
 async def test_no_route_lets_a_caller_in_without_a_live_credential(platform: Platform, keys: dict[str, str]) -> None:
@@ -79,7 +153,7 @@ async def test_no_route_lets_a_caller_in_without_a_live_credential(platform: Pla
         if route.path in PUBLIC or (route.operation is not None and route.operation.needs is None):
             continue
         for credential in bad:
-            answer = await platform.call(credential, route.method, route.for_user(MINE, "admin"), json={})
+            answer = await platform.call(credential, route.method, route.at(MINE, user_id="admin"), json={})
             assert answer.status_code == 401, (route, credential)
             assert answer.json()["error"]["code"] == "UNAUTHORIZED"
             assert answer.headers["www-authenticate"] == "Bearer"
@@ -87,15 +161,39 @@ async def test_no_route_lets_a_caller_in_without_a_live_credential(platform: Pla
     assert num_walked > 50
 
 
-async def test_another_account_gets_a_403_and_sees_nothing_whatever_exists_there(
-    platform: Platform, keys: dict[str, str]
+async def test_routes_that_need_no_caller_tell_nobody_anything(
+    platform: Platform, keys: dict[str, str], ids: dict[str, dict[str, str]]
 ) -> None:
+    before = await rows_of(platform)
+    walked = set()
+    for route in routes(platform):
+        is_open = route.path in PUBLIC if route.operation is None else route.operation.needs is None
+        if not is_open:
+            continue
+        for credential in (None, "eg_nobody-has-this-key", keys["admin"]):
+            answer = await platform.call(credential, route.method, route.path, json={})
+            if route.operation is None:
+                assert answer.status_code == 200, route
+            else:
+                assert answer.status_code in {400, 401, 404}, route
+                assert list(answer.json()) == ["code", "message", "details"], route
+                walked.add(route.operation.name)
+            assert not [name for name in (MINE, THEIRS, ".example") if name in answer.text], route
+    assert walked == NEED_NO_CALLER
+    assert await rows_of(platform) == before
+
+
+async def test_another_account_gets_a_403_and_sees_nothing_whatever_exists_there(
+    platform: Platform, keys: dict[str, str], ids: dict[str, dict[str, str]]
+) -> None:
+    before = await rows_of(platform)
     num_walked = 0
     for route in routes(platform):
         if "{account_id}" not in route.path:
             continue
         for account_id in (MINE, "no-such-account"):
-            answer = await platform.call(keys["theirs"], route.method, route.for_user(account_id, "admin"), json={})
+            path, body = route.at(account_id, **ids[MINE]), route.body(**ids[MINE])
+            answer = await platform.call(keys["theirs"], route.method, path, json=body)
             assert answer.status_code == 403, route
             assert answer.json() == {
                 "code": 7,
@@ -104,49 +202,104 @@ async def test_another_account_gets_a_403_and_sees_nothing_whatever_exists_there
             }
             num_walked += 1
     assert num_walked > 20
+    body = {"code": "WELCOME", "name": f"accounts/{MINE}"}
+    assert (await platform.call(keys["theirs"], "POST", "/v1/creditCodes:redeem", json=body)).status_code == 403
+    assert await rows_of(platform) == before
+
+
+@pytest.mark.parametrize("kind", [*(role.value for role in Role), OPERATOR])
+async def test_what_another_account_has_is_not_found_in_ones_own(
+    platform: Platform, keys: dict[str, str], ids: dict[str, dict[str, str]], kind: str
+) -> None:
+    before = await rows_of(platform)
+    # All of it is theirs; or their key and their secret are looked for at one's own user.
+    own = {**ids[THEIRS], "user_id": "admin" if kind == OPERATOR else kind}
+    num_walked = 0
+    for route in routes(platform):
+        for there in (ids[THEIRS], own):
+            if not (route.parameters & ids[THEIRS].keys()) or (there is own and not route.names_a_key_or_secret):
+                continue
+            query = {"keyId": ids[THEIRS]["key_id"]}
+            options = {"params": query} if route.method == "GET" else {"json": route.body(**ids[THEIRS])}
+            answer = await platform.call(keys[kind], route.method, route.at(MINE, **there), **options)
+            allowed = {404} if kind in {"admin", OPERATOR} else {403, 404}
+            assert answer.status_code in allowed, (route, there, answer.text)
+            assert answer.json()["code"] in {5, 7}
+            assert not [value for value in ids[THEIRS].values() if value in answer.text], route
+            num_walked += 1
+    assert num_walked > 15
+    assert await rows_of(platform) == before
 
 
 @pytest.mark.parametrize("role", list(Role))
-async def test_each_role_gets_as_far_as_its_permissions(platform: Platform, keys: dict[str, str], role: Role) -> None:
+async def test_each_role_gets_as_far_as_its_permissions(
+    platform: Platform, keys: dict[str, str], ids: dict[str, dict[str, str]], role: Role
+) -> None:
     user_id = "admin" if role is Role.ADMIN else role.value
+    key_id = await key_of(platform, user_id)
+    there = {**ids[MINE], "user_id": user_id, "key_id": key_id}
+    num_read = 0
     for route in routes(platform):
-        if route.path in PUBLIC:
-            continue
-        answer = await platform.call(keys[role.value], route.method, route.for_user(MINE, user_id), json={})
         operation = route.operation
-        if operation is None or operation.needs in PERMISSIONS[role]:
-            assert answer.status_code in {200, 400, 404, 429}, (route, answer.text)
-        elif operation.needs is not None:
+        if route.path in PUBLIC or (operation is not None and operation.needs is None):
+            continue
+        if route.method == "GET":
+            answer = await platform.call(
+                keys[role.value], "GET", route.at(MINE, **there), params={**RANGE, "keyId": key_id}
+            )
+        else:
+            answer = await platform.call(keys[role.value], route.method, route.at(MINE, user_id=user_id), json={})
+        if operation is not None and operation.needs not in PERMISSIONS[role]:
             assert answer.status_code == 403, (route, answer.text)
             assert role.value in answer.json()["message"]
+        elif route.method == "GET" and "model_id" not in route.parameters:
+            assert answer.status_code == 200, (route, answer.text)
+            num_read += 1
+        else:
+            assert answer.status_code in {200, 400, 404}, (route, answer.text)
+    assert num_read == {Role.ADMIN: 17, Role.USER: 10, Role.CONTRIBUTOR: 7, Role.INFERENCE_USER: 2}[role]
 
 
-async def test_nothing_that_any_role_reads_names_another_account(platform: Platform, keys: dict[str, str]) -> None:
+async def test_nothing_that_any_role_reads_names_another_account(
+    platform: Platform, keys: dict[str, str], ids: dict[str, dict[str, str]]
+) -> None:
     for role in Role:
         for route in routes(platform):
             if route.method == "GET" and route.path not in PUBLIC:
-                answer = await platform.call(keys[role.value], "GET", route.for_user(MINE, "admin"))
+                query = {**RANGE, "keyId": ids[MINE]["key_id"], "pageSize": "200"}
+                answer = await platform.call(keys[role.value], "GET", route.at(MINE, **ids[MINE]), params=query)
                 assert THEIRS not in answer.text, route
 
 
 async def test_operator_reaches_every_account_and_its_key_lists_only_its_own(
-    platform: Platform, keys: dict[str, str]
+    platform: Platform, keys: dict[str, str], ids: dict[str, dict[str, str]]
 ) -> None:
-    operator = await platform.add_user(MINE, "root", Role.USER, is_operator=True)
-    answer = await platform.call(operator, "GET", f"/v1/accounts/{THEIRS}/users")
-    assert [user["name"] for user in answer.json()["users"]] == [f"accounts/{THEIRS}/users/admin"]
-    listed = await platform.call(operator, "GET", "/v1/accounts")
+    listed = await platform.call(keys[OPERATOR], "GET", "/v1/accounts")
     assert [account["name"] for account in listed.json()["accounts"]] == [f"accounts/{MINE}"]
+    for route in routes(platform):
+        if route.method == "GET" and "{account_id}" in route.path:
+            path, query = route.at(THEIRS, **ids[THEIRS]), {**RANGE, "keyId": ids[THEIRS]["key_id"]}
+            answer = await platform.call(keys[OPERATOR], "GET", path, params=query)
+            assert answer.status_code == 200, (route, answer.text)
+            assert MINE not in answer.text.replace(f"{OPERATOR}@{MINE}", ""), route
+            if "creditRedemptions" in path or "auditLogs" in path:
+                assert THEIRS in answer.text
+
+
+async def key_of(platform: Platform, user_id: str) -> str:
+    """Return the id of the first key of a user of MINE."""
+    statement = select(ApiKeyRow.key_id).where(ApiKeyRow.account_id == MINE, ApiKeyRow.user_id == user_id)
+    async with platform.database.reading() as db:
+        return str(await db.scalar(statement.order_by(ApiKeyRow.create_time).limit(1)))
 
 
 async def test_account_that_does_not_exist_is_a_404_to_an_operator_everywhere(
     platform: Platform, keys: dict[str, str]
 ) -> None:
-    operator = await platform.add_user(MINE, "root", Role.USER, is_operator=True)
     for route in routes(platform):
         if "{account_id}" not in route.path:
             continue
         for account_id in ("no-such-account", "x" * 64):
-            answer = await platform.call(operator, route.method, route.for_user(account_id, "admin"), json={})
+            answer = await platform.call(keys[OPERATOR], route.method, route.at(account_id, user_id="admin"), json={})
             assert (answer.status_code, answer.json()["code"]) == (404, 5), (route, answer.text)
     assert set(await verified(platform.database)) == {MINE}  # no trail of an account that is none

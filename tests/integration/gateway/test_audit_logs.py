@@ -12,7 +12,7 @@ import time_machine
 
 from embergate.gateway.audit.trail import AUDIT_SEAL
 from embergate.web.caller import Role
-from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.platform import Platform, on_sqlite_only
 from tests.integration.gateway.trails import verified, write
 
 LOGS = "/v1/accounts/mine/auditLogs"
@@ -170,6 +170,7 @@ async def test_window_begins_with_its_start_and_ends_before_its_end(
     assert page["totalSize"] == len(numbers)
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("query", "field"),
     [

@@ -166,6 +166,7 @@ async def test_code_is_valid_from_its_start_until_before_its_end(
         assert await num_redemptions_of(platform, "WELCOME") == 0
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -308,6 +309,7 @@ async def test_list_filters_orders_pages_and_masks(platform: Platform, admin: st
     assert (first["totalSize"], rest["totalSize"], rest["nextPageToken"]) == (3, 3, "")
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     "params", [{"filter": "amount=3"}, {"orderBy": "amount"}, {"pageSize": "-1"}, {"pageToken": "nonsense"}]
 )
@@ -317,6 +319,7 @@ async def test_bad_list_is_refused(platform: Platform, admin: str, params: dict[
     assert next(iter(params)) in answer.json()["message"]
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("fields", "says"),
     [

@@ -18,7 +18,7 @@ from embergate.gateway.users import store as user_store
 from embergate.gateway.users.schemas import User
 from embergate.storage.database import Database
 from embergate.web.caller import Role
-from tests.integration.gateway.platform import Platform, Tokens
+from tests.integration.gateway.platform import Platform, Tokens, on_sqlite_only
 from tests.integration.gateway.trails import verified
 
 EMAIL = "ada@acme.example"
@@ -101,6 +101,7 @@ async def test_session_of_a_key_makes_no_key_that_outlives_it(platform: Platform
     assert (await platform.call(with_password.token, "POST", path, json={"apiKey": {}})).status_code == 200
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
@@ -188,7 +189,7 @@ async def test_logout_ends_the_session_at_once_here_and_within_a_second_elsewher
     elsewhere = Platform(platform.database)
     tokens, other = [await platform.log_in(email=EMAIL, password=PASSWORD) for _ in range(2)]
     clock_s = 1000.0
-    monkeypatch.setattr("embergate.gateway.authentication.monotonic_s", lambda: clock_s)
+    monkeypatch.setattr("embergate.gateway.fresh_cache.monotonic_s", lambda: clock_s)
     assert await who(platform, tokens.token) == await who(elsewhere, tokens.token) == 200
     answer = await platform.call(tokens.token, "POST", "/v1/auth/logout", json={})
     assert (answer.status_code, answer.json()) == (200, {})
@@ -245,6 +246,7 @@ async def test_inference_user_may_change_its_own_password(platform: Platform, ad
     assert (await platform.call(session.token, "GET", "/v1/models")).status_code == 401
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("current", "new", "status", "says"),
     [

@@ -12,16 +12,16 @@ from sqlalchemy import func, select, update
 
 from embergate.clock import now
 from embergate.errors import InvalidRequestError, SuspendedError, UnavailableError
-from embergate.gateway.credits.ledger import GRANTED_CREDIT, balance, check, credit_of, post
+from embergate.gateway.credits.ledger import GRANTED_CREDIT, balance, credit_of, post
 from embergate.gateway.money import NANOS_PER_UNIT
 from embergate.gateway.usage.standing import CURRENCY, Billing, receivable_of
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import AccountRow, QuotaRow
-from embergate.storage.tables.credits import BalanceRow, PostingRow
-from embergate.storage.tables.usage import UsageRecordRow, UsageSlotRow
+from embergate.storage.tables.credits import PostingRow
 from embergate.web.caller import Caller, Role
 from embergate.web.metering import Annotations, Demand
 from tests.integration.gateway.platform import Platform
+from tests.sums import sums_of
 
 ADMIN = Caller(account="acme", user="admin", email="admin@acme.example", role=Role.ADMIN, key_id="key_1")
 MODEL = "accounts/fireworks/models/all-minilm-l6-v2"
@@ -55,42 +55,16 @@ async def set_up(platform: Platform, *, credit_nanos: int = 0, billing: Billing 
             await post(db, "test", CURRENCY, {credit_of("acme"): credit_nanos, GRANTED_CREDIT: -credit_nanos})
 
 
-async def assert_sums_are_one(database: Database) -> tuple[int, int]:
-    """Assert that records, their sums and the ledger say the same; return the number of calls and what they cost."""
-    async with database.reading() as db:
-        records = (
-            await db.execute(
-                select(
-                    func.count(),
-                    func.coalesce(func.sum(UsageRecordRow.prompt_tokens), 0),
-                    func.coalesce(func.sum(UsageRecordRow.cost_nanos), 0),
-                )
-            )
-        ).one()
-        slots = (
-            await db.execute(
-                select(
-                    func.coalesce(func.sum(UsageSlotRow.num_requests), 0),
-                    func.coalesce(func.sum(UsageSlotRow.prompt_tokens), 0),
-                    func.coalesce(func.sum(UsageSlotRow.cost_nanos), 0),
-                )
-            )
-        ).one()
-        assert tuple(map(int, records)) == tuple(map(int, slots))
-        spent = await db.scalar(
-            select(func.coalesce(func.sum(BalanceRow.amount_nanos), 0)).where(
-                BalanceRow.ledger_account.contains("/spend/")
-            )
-        )
-        assert int(spent or 0) == int(records[2])
-        assert await check(db) == []
-    return int(records[0]), int(records[2])
+async def charged(platform: Platform) -> tuple[int, int]:
+    """Return the number of calls that were charged, and what they cost, once all sums agree."""
+    sums = await sums_of(platform.database)
+    return sums.num_calls, sums.cost_nanos
 
 
 async def test_call_is_charged_to_credit_first_and_then_on_account(platform: Platform) -> None:
     await set_up(platform, credit_nanos=COST_NANOS + 30, billing=Billing.POSTPAID)
     assert [await call(platform, demand(number)) for number in range(2)] == ["answered"] * 2
-    assert await assert_sums_are_one(platform.database) == (2, 2 * COST_NANOS)
+    assert await charged(platform) == (2, 2 * COST_NANOS)
     async with platform.database.reading() as db:
         assert await balance(db, credit_of("acme"), CURRENCY) == 0
         assert await balance(db, receivable_of("acme"), CURRENCY) == 30 - COST_NANOS
@@ -106,7 +80,7 @@ async def test_credit_for_so_many_calls_pays_exactly_so_many_whoever_comes_toget
 
     outcomes = Counter(await asyncio.gather(*(one(number) for number in range(250))))
     assert outcomes == {"answered": 100, "suspended": 150}
-    assert await assert_sums_are_one(platform.database) == (100, 100 * COST_NANOS)
+    assert await charged(platform) == (100, 100 * COST_NANOS)
     async with platform.database.reading() as db:
         assert await balance(db, credit_of("acme"), CURRENCY) == COST_NANOS - 1
 
@@ -119,7 +93,7 @@ async def test_two_servers_spend_no_credit_twice(platform: Platform, database_ur
         await asyncio.gather(*(call((platform, other)[number % 2], demand(number)) for number in range(120)))
     )
     assert outcomes == {"answered": 50, "suspended": 70}
-    assert await assert_sums_are_one(platform.database) == (50, 50 * COST_NANOS)
+    assert await charged(platform) == (50, 50 * COST_NANOS)
     other.close()
     await other_database.close()
 
@@ -131,7 +105,7 @@ async def test_monthly_limit_is_never_exceeded(platform: Platform) -> None:
         db.add(QuotaRow(account_id="acme", id="monthly-spend-usd", value=1, max_value=1, update_time=now()))
     outcomes = Counter(await asyncio.gather(*(call(platform, demand(number), tokens) for number in range(8))))
     assert outcomes == {"answered": 3, "suspended": 5}
-    await assert_sums_are_one(platform.database)
+    await charged(platform)
 
 
 async def test_call_that_fails_or_whose_client_leaves_costs_nothing(platform: Platform) -> None:
@@ -156,7 +130,7 @@ async def test_call_that_fails_or_whose_client_leaves_costs_nothing(platform: Pl
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await call(platform, demand()) == "answered"
-    assert await assert_sums_are_one(platform.database) == (1, COST_NANOS)
+    assert await charged(platform) == (1, COST_NANOS)
 
 
 async def test_client_that_leaves_while_it_is_charged_is_charged(
@@ -176,7 +150,7 @@ async def test_client_that_leaves_while_it_is_charged_is_charged(
     with pytest.raises(asyncio.CancelledError):
         await task
     await platform.gateway.meter.close()
-    assert await assert_sums_are_one(platform.database) == (1, COST_NANOS)
+    assert await charged(platform) == (1, COST_NANOS)
     assert [await call(platform, demand(number)) for number in (1, 2)] == ["answered", "suspended"]
 
 
@@ -185,10 +159,10 @@ async def test_repeated_call_is_answered_again_and_charged_once(platform: Platfo
     named = {"idempotency_key": "mine", "request_digest": b"a" * 32}
     outcomes = await asyncio.gather(*(call(platform, demand(number, **named)) for number in range(5)))
     assert outcomes == ["answered"] * 5
-    assert await assert_sums_are_one(platform.database) == (1, COST_NANOS)
+    assert await charged(platform) == (1, COST_NANOS)
     with pytest.raises(InvalidRequestError, match="another request"):
         await call(platform, demand(9, idempotency_key="mine", request_digest=b"b" * 32))
-    assert await assert_sums_are_one(platform.database) == (1, COST_NANOS)
+    assert await charged(platform) == (1, COST_NANOS)
 
 
 async def test_charge_that_cannot_be_written_is_no_charge(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,12 +176,12 @@ async def test_charge_that_cannot_be_written_is_no_charge(platform: Platform, mo
         with pytest.raises(UnavailableError):
             await call(platform, demand())
     assert await call(platform, demand()) == "answered"
-    assert await assert_sums_are_one(platform.database) == (1, COST_NANOS)
+    assert await charged(platform) == (1, COST_NANOS)
 
 
 async def test_free_calls_are_counted_and_move_no_money(platform: Platform) -> None:
     await set_up(platform, billing=Billing.POSTPAID)
     assert await call(platform, demand(list_price_nanos=0)) == "answered"
-    assert await assert_sums_are_one(platform.database) == (1, 0)
+    assert await charged(platform) == (1, 0)
     async with platform.database.reading() as db:
         assert await db.scalar(select(func.count()).select_from(PostingRow)) == 0

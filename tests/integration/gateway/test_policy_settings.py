@@ -17,9 +17,9 @@ from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import FoundModel, find_model
 from embergate.engine.registry import ServedModel
 from embergate.engine.tokenization import TextTokenizer
-from embergate.gateway.policy_settings.policies import TTL_S
+from embergate.gateway.fresh_cache import TTL_S
 from embergate.web.caller import Role
-from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.platform import Platform, on_sqlite_only
 
 POLICY = "/v1/accounts/mine/policySettings"
 MINILM = "accounts/fireworks/models/all-minilm-l6-v2"
@@ -120,6 +120,7 @@ async def test_empty_rules_deny_everything_before_anything_is_computed(
     assert [backend.shapes for backend in backends] == [[], []]
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("name", NAMES_OF_MINILM)
 async def test_rule_may_name_a_model_by_any_of_its_names(
     platform: Platform, admin: str, backends: list[FakeBackend], name: str
@@ -131,6 +132,7 @@ async def test_rule_may_name_a_model_by_any_of_its_names(
     assert (await embed(platform, admin, "no/such-model")).status_code == 404
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
@@ -182,6 +184,7 @@ async def test_only_admins_set_a_policy_and_readers_see_it(platform: Platform, a
         assert answer.status_code == 404
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("rules", "field", "says"),
     [
@@ -215,6 +218,7 @@ async def test_thousand_rules_are_taken(platform: Platform, admin: str) -> None:
     assert len((await set_rules(platform, admin, *rules)).json()["rules"]) == 1000
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("mask", "status", "num_rules"),
     [("rules", 200, 0), ("*", 200, 0), ("updateTime", 200, 1), ("rules.model", 400, 1), ("nothing", 400, 1)],
@@ -230,7 +234,7 @@ async def test_change_holds_at_once_where_it_was_made_and_within_a_second_elsewh
     platform: Platform, admin: str, backends: list[FakeBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr("embergate.gateway.policy_settings.policies.monotonic_s", lambda: clock[0])
+    monkeypatch.setattr("embergate.gateway.fresh_cache.monotonic_s", lambda: clock[0])
     other = Platform(platform.database)
     serve(other)
     assert await usable(other, admin) == [MINILM, TUNED]

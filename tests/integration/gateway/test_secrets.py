@@ -16,7 +16,7 @@ from embergate.gateway.secrets.service import MAX_VALUE_BYTES, reveal, rotate_al
 from embergate.gateway.secrets.store import SECRETS_AT_ONCE
 from embergate.storage.tables.credentials import SecretRow
 from embergate.web.caller import Role
-from tests.integration.gateway.platform import MASTER_KEY, Platform
+from tests.integration.gateway.platform import MASTER_KEY, Platform, on_sqlite_only
 
 SECRETS = "/v1/accounts/mine/secrets"
 VALUE = "hunter2-and-some-more"
@@ -91,6 +91,7 @@ async def test_stored_value_is_ciphertext_of_this_row_alone(platform: Platform, 
         await revealed(platform, secret_id="one")
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -156,6 +157,7 @@ async def test_update_changes_what_it_names(
     assert await revealed(platform) == value
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("body", "mask"),
     [

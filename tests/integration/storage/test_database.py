@@ -266,7 +266,7 @@ async def test_server_that_drops_its_connections_is_unavailable_once_and_then_th
     with pytest.raises(UnavailableError):  # noqa: PT012
         async with database.writing() as db:
             await db.execute(text("SELECT 1"))
-            await asyncio.to_thread(postgresql_server.psql, ending)
+            await asyncio.to_thread(postgresql_server.execute, ending)
             await db.execute(text("SELECT 1"))
     async with database.reading() as db:
         assert await db.scalar(text("SELECT 1")) == 1

@@ -271,18 +271,24 @@ async def test_text_is_held_whatever_its_case_and_language(jobs: Database, docum
 KEYS = ["team", "a.b", 'a"b', "a'b", "a\\b", "ä", "", "%", "{0}", "$", "\n", "😀", "0"]
 
 
-@pytest.mark.parametrize("key", KEYS)
-async def test_map_entries_are_found_by_any_key(jobs: Database, key: str) -> None:
-    maps: list[dict[str, Any] | None] = [{key: "v"}, {key: "V"}, {"other": "v"}, {}, None, {key: ""}, {key: {"k": "v"}}]
+async def test_map_entries_are_found_by_any_key(jobs: Database) -> None:
+    of_key: list[list[dict[str, Any] | None]] = [
+        [{key: "v"}, {key: "V"}, {"other": "v"}, {}, None, {key: ""}, {key: {"k": "v"}}] for key in KEYS
+    ]
+    maps = [each for some in of_key for each in some]
     await insert(jobs, *rows_of(maps, "annotations"))
-    entry = path("annotations", STRING, key)
-    await assert_matches(jobs, HasKey(path("annotations", MAP), key), [0, 1, 5, 6], 7)
-    await assert_matches(jobs, Compare(entry, EQ, "v"), [0], 7)
-    await assert_matches(jobs, Compare(entry, NE, "v"), [1, 5], 7)
-    await assert_matches(jobs, Contains(entry, "v"), [0, 1], 7)
-    await assert_matches(jobs, Like(entry, "v", leading=False, trailing=True), [0], 7)
-    await assert_matches(jobs, Present(entry), [0, 1], 7)
-    await assert_matches(jobs, Present(path("annotations", MESSAGE, key)), [6], 7)
+    for number, key in enumerate(KEYS):
+        first, entry = 7 * number, path("annotations", STRING, key)
+        for node, expected in (
+            (HasKey(path("annotations", MAP), key), [0, 1, 5, 6]),
+            (Compare(entry, EQ, "v"), [0]),
+            (Compare(entry, NE, "v"), [1, 5]),
+            (Contains(entry, "v"), [0, 1]),
+            (Like(entry, "v", leading=False, trailing=True), [0]),
+            (Present(entry), [0, 1]),
+            (Present(path("annotations", MESSAGE, key)), [6]),
+        ):
+            await assert_matches(jobs, node, [first + place for place in expected], len(maps))
 
 
 async def test_key_with_nul_is_in_no_map(jobs: Database) -> None:

@@ -26,4 +26,3 @@ Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's i
 User = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 Key = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, as `keys list` shows it.")]
 Code = Annotated[str, typer.Argument(metavar="CODE", help="The credit code.")]
-DATABASE_ONLY = "Works on the database only: run it where the server has its database."

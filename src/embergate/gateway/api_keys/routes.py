@@ -11,7 +11,7 @@ from starlette.responses import Response
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.message import require_fields
 from embergate.gateway.access import Permission
-from embergate.gateway.answers import Empty, answer
+from embergate.gateway.answers import Empty, answer, answer_secret
 from embergate.gateway.api_keys import service, store
 from embergate.gateway.api_keys.schemas import (
     ApiKey,
@@ -57,7 +57,7 @@ async def create_api_key(
     call: CurrentCall, user_id: str, request: Annotated[CreateApiKeyRequest, body_of(CreateApiKeyRequest)]
 ) -> Response:
     """Make a key and show it, this once."""
-    return answer(await service.create(call, user_id, request))
+    return answer_secret(await service.create(call, user_id, request))
 
 
 @router.post("/apiKeys:delete", **DELETE.route("Delete an API key"))
@@ -75,7 +75,7 @@ async def rotate_api_key(
     call: CurrentCall, user_id: str, key_id: str, request: Annotated[RotateApiKeyRequest, body_of(RotateApiKeyRequest)]
 ) -> Response:
     """Make a key like the old one and show it; the old one goes on for the grace period."""
-    return answer(await service.rotate(call, user_id, key_id, request.grace_period))
+    return answer_secret(await service.rotate(call, user_id, key_id, request.grace_period))
 
 
 # NOTE: the published document of the API has this path, with its parameters twice; it is served as it stands there.

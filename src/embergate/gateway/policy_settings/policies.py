@@ -5,18 +5,15 @@ A change is noticed a second later at most, and at once by the process that made
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
-from embergate.clock import monotonic_s
+from embergate.gateway.fresh_cache import FreshCache
 from embergate.gateway.policy_settings import store
 from embergate.gateway.policy_settings.schemas import PolicyEffect
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import PolicyRow
-
-TTL_S: Final = 1.0
-MAX_CACHED: Final = 20_000
 
 # Whether each name that a policy has rules for may be used; None where there is no policy.
 Answers = Mapping[str, bool] | None
@@ -28,15 +25,14 @@ class Policies:
     def __init__(self, database: Database) -> None:
         """Start with an empty cache."""
         self._database = database
-        self._cache: OrderedDict[str, tuple[float, Answers]] = OrderedDict()
-        self._generation = 0
+        self._answers: FreshCache[str, Answers] = FreshCache()
 
     async def allows(self, account_id: str, names: Collection[str]) -> bool:
         """Tell whether the account may embed with the model that has these names.
 
         Raises: UnavailableError if the database cannot be asked.
         """
-        answers = await self._answers_of(account_id)
+        answers = await self._answers.get(account_id, partial(self._look_up, account_id))
         if answers is None:
             return True
         found = [answers[name] for name in names if name in answers]
@@ -44,22 +40,11 @@ class Policies:
 
     def forget(self) -> None:
         """Look every policy up again: one of them may have changed."""
-        self._generation += 1
-        self._cache.clear()
+        self._answers.forget()
 
-    async def _answers_of(self, account_id: str) -> Answers:
-        looked_up_at_s, answers = self._cache.get(account_id, (None, None))
-        if looked_up_at_s is not None and monotonic_s() - looked_up_at_s < TTL_S:
-            return answers
-        generation, looked_up_at_s = self._generation, monotonic_s()
+    async def _look_up(self, account_id: str) -> Answers:
         async with self._database.reading() as db:
-            answers = _answers_in(await store.find(db, account_id))
-        if generation == self._generation:  # what was looked up before a change must not outlive it
-            self._cache[account_id] = (looked_up_at_s, answers)
-            self._cache.move_to_end(account_id)
-            if len(self._cache) > MAX_CACHED:
-                self._cache.popitem(last=False)
-        return answers
+            return _answers_in(await store.find(db, account_id))
 
 
 def _answers_in(policy: PolicyRow | None) -> Answers:

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import RedirectResponse, Response
 
-from embergate.aip.message import Message, require_fields
+from embergate.aip.message import require_fields
 from embergate.gateway.access import Permission
-from embergate.gateway.answers import Empty, answer
+from embergate.gateway.answers import Empty, answer, answer_secret
 from embergate.gateway.body import body_of
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
@@ -60,7 +60,7 @@ router = APIRouter(prefix="/auth", tags=["sessions"])
 @router.post("/login", **LOGIN.route("Open a session"))
 async def login(call: CurrentCall, request: Annotated[LoginRequest, body_of(LoginRequest)]) -> Response:
     """Open a session by an address and a password, or by an API key."""
-    return _secret(await service.login(call, request))
+    return answer_secret(await service.login(call, request))
 
 
 @router.post("/refresh", **REFRESH.route("Replace a session's tokens"))
@@ -68,7 +68,7 @@ async def refresh(
     call: CurrentCall, request: Annotated[RefreshSessionTokenRequest, body_of(RefreshSessionTokenRequest)]
 ) -> Response:
     """Return fresh tokens for a refresh token, which is used up by it."""
-    return _secret(await service.refresh(call, request.refresh_token))
+    return answer_secret(await service.refresh(call, request.refresh_token))
 
 
 @router.post("/logout", **LOGOUT.route("End a session"))
@@ -119,13 +119,6 @@ async def oidc_callback(
     """Open a session for whom the provider vouches."""
     cookie = http.cookies.get(COOKIE, "")
     pair = await oidc_login.finish(call, code=query.code, state=query.state, error=query.error, cookie=cookie)
-    response = _secret(pair)
+    response = answer_secret(pair)
     response.delete_cookie(COOKIE, COOKIE_PATH)
-    return response
-
-
-def _secret(message: Message) -> Response:
-    """Return an answer that nobody on the way may keep."""
-    response = answer(message)
-    response.headers["cache-control"] = "no-store"
     return response

@@ -1,4 +1,4 @@
-"""Charging a group of calls in one transaction: their records, the sums by quarters of an hour, the ledger.
+"""Charging a group of calls in one transaction: their records, the sums by spans of time, the ledger.
 
 Either all of it is there or none. What an account cannot pay any more is refused here at the latest, whatever other servers
 have charged it meanwhile.
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Table, insert, select, tuple_
 
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.credits.ledger import Transaction, credit_of, post_all
-from embergate.gateway.usage.records import UsageRecord, slot_of
+from embergate.gateway.usage.records import SPANS, UsageRecord, slot_of
 from embergate.gateway.usage.standing import CURRENCY, Standing, receivable_of, spend_of, standings
 from embergate.storage.insertion import UpsertingInsert, insert_for
 from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow, UsageSlotRow
@@ -132,7 +132,7 @@ def _row_of(record: UsageRecord) -> dict[str, Any]:
 def _add_sums(dialect: str) -> UpsertingInsert:
     statement = insert_for(dialect, SLOTS)
     return statement.on_conflict_do_update(
-        index_elements=["account_id", "dimensions_id", "slot"],
+        index_elements=["account_id", "dimensions_id", "quarters", "slot"],
         set_={name: SLOTS.c[name] + statement.excluded[name] for name in SUMS},
     )
 
@@ -145,7 +145,11 @@ def _write_sums(connection: Connection, records: Sequence[UsageRecord], slot: in
         sums[key] = [total + amount for total, amount in zip(sums[key], amounts, strict=True)]
     names = ("account_id", "dimensions_id", *SUMS)
     # In one order everywhere, as all rows that several servers write.
-    rows = [{"slot": slot, **dict(zip(names, (*key, *sums[key]), strict=True))} for key in sorted(sums)]
+    rows = [
+        {"quarters": quarters, "slot": slot - slot % quarters, **dict(zip(names, (*key, *sums[key]), strict=True))}
+        for key in sorted(sums)
+        for quarters in SPANS
+    ]
     connection.execute(_add_sums(connection.dialect.name), rows)
 
 

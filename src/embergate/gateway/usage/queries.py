@@ -1,4 +1,6 @@
-"""Questions about usage, answered from the sums by quarters of an hour; from the records only where a range cuts a quarter."""
+"""Questions about usage, answered from sums over the largest spans of time that fit, and from records where a range cuts a
+quarter of an hour.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ from sqlalchemy import (
 )
 
 from embergate.gateway.usage.days import Day
-from embergate.gateway.usage.records import SLOT, slot_of, start_of
+from embergate.gateway.usage.records import SLOT, SPANS, slot_of, spans_of, start_of
 from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow, UsageSlotRow
 
 DIMENSIONS: Final[Table] = UsageDimensionsRow.__table__  # type: ignore[assignment]
@@ -73,6 +75,7 @@ def values_used(connection: Connection, account_id: str, start: datetime, end: d
     in_range = exists().where(
         SLOTS.c.account_id == DIMENSIONS.c.account_id,
         SLOTS.c.dimensions_id == DIMENSIONS.c.id,
+        SLOTS.c.quarters == 1,
         SLOTS.c.slot >= slot_of(start),
         SLOTS.c.slot < _slot_after(end),
     )
@@ -99,7 +102,7 @@ class Line:
 
 
 def lines(connection: Connection, account_id: str, start: datetime, end: datetime) -> list[Line]:
-    """Return what was used from one quarter of an hour up to another, by price."""
+    """Return what was used from one midnight of UTC up to another, by price."""
     told_apart = (
         DIMENSIONS.c.usage_type,
         DIMENSIONS.c.model,
@@ -108,7 +111,8 @@ def lines(connection: Connection, account_id: str, start: datetime, end: datetim
         DIMENSIONS.c.cached_price_nanos,
     )
     tokens = [func.sum(SLOTS.c.prompt_tokens).label("prompt"), func.sum(SLOTS.c.cached_tokens).label("cached")]
-    in_range = and_(SLOTS.c.slot >= slot_of(start), SLOTS.c.slot < slot_of(end), SLOTS.c.account_id == account_id)
+    by_day = and_(SLOTS.c.account_id == account_id, SLOTS.c.quarters == SPANS[0])
+    in_range = and_(by_day, SLOTS.c.slot >= slot_of(start), SLOTS.c.slot < slot_of(end))
     # First by the key that the table is ordered by: nothing is sorted then.
     by_id = select(SLOTS.c.dimensions_id, *tokens).where(in_range).group_by(SLOTS.c.dimensions_id).subquery()
     statement = (
@@ -139,18 +143,23 @@ def _by_whole_slots(
     A sum for each day of each row of dimensions, by the key that the table is ordered by, is several times as fast as one
     grouping over all of them, which has to sort.
     """
-    bounds = values(column("number", Integer), column("first", BigInteger), column("after", BigInteger), name="days")
-    spans = bounds.data(
-        [
-            (number, _slot_after(day.start), max(_slot_after(day.start), slot_of(day.end)))
-            for number, day in enumerate(days)
-        ]
-    ).cte("days")
+    bounds = values(
+        column("number", Integer),
+        column("quarters", Integer),
+        column("first", BigInteger),
+        column("after", BigInteger),
+        name="days",
+    )
+    runs = [
+        (number, *run) for number, day in enumerate(days) for run in spans_of(_slot_after(day.start), slot_of(day.end))
+    ]
+    spans = bounds.data(runs or [(0, 1, 0, 0)]).cte("days")
     of_day = (
         select(func.sum(SLOTS.c.prompt_tokens))
         .where(
             SLOTS.c.account_id == DIMENSIONS.c.account_id,
             SLOTS.c.dimensions_id == DIMENSIONS.c.id,
+            SLOTS.c.quarters == spans.c.quarters,
             SLOTS.c.slot >= spans.c.first,
             SLOTS.c.slot < spans.c.after,
         )

@@ -5,6 +5,7 @@ Units: prices in billionths of a dollar a token (nanos). Every token costs a who
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -16,6 +17,8 @@ EMBEDDING: Final = "EMBEDDING_INFERENCE_USAGE"
 SLOT: Final = timedelta(minutes=15)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ID_BYTES: Final = 16
+# What sums are kept by, in quarters of an hour: a day of UTC, an hour, a quarter.
+SPANS: Final = (96, 4, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,20 @@ class UsageRecord:
 def slot_of(moment: datetime) -> int:
     """Return the number of the quarter of an hour that a moment is in, since 1970 in UTC."""
     return (moment - EPOCH) // SLOT
+
+
+def spans_of(first: int, after: int, sizes: Sequence[int] = SPANS) -> Iterator[tuple[int, int, int]]:
+    """Yield how a run of quarters is made of the largest spans: runs of spans of one length, each by its ends."""
+    if first >= after:
+        return
+    quarters, *smaller = sizes
+    inner_first, inner_after = -(-first // quarters) * quarters, after // quarters * quarters
+    if inner_first >= inner_after:
+        yield from spans_of(first, after, smaller)
+        return
+    yield from spans_of(first, inner_first, smaller)
+    yield quarters, inner_first, inner_after
+    yield from spans_of(inner_after, after, smaller)
 
 
 def start_of(slot: int) -> datetime:

@@ -1,4 +1,4 @@
-"""What was used: a record of each call, and sums by quarters of an hour, from which every question is answered.
+"""What was used: a record of each call, and sums by quarters of an hour, hours and days, which answer every question.
 
 Units: money in billionths of a dollar (nanos), prices in nanos a token, slots in quarters of an hour since 1970 in UTC.
 """
@@ -74,12 +74,16 @@ class UsageRecordRow(Base):
 
 
 class UsageSlotRow(Base):
-    """The sum of a quarter of an hour's records of the same dimensions, kept in the transaction that adds a record."""
+    """The sum of the records of the same dimensions in a span of time, kept in the transaction that adds a record.
+
+    Spans are quarters of an hour, hours, and days of UTC, each by the number of quarters it has and the first of them.
+    """
 
     __tablename__ = "usage_slots"
 
     account_id: Mapped[str] = mapped_column(String(63), primary_key=True)
     dimensions_id: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
+    quarters: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     slot: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     num_requests: Mapped[int] = mapped_column(BigInteger)
     prompt_tokens: Mapped[int] = mapped_column(BigInteger)

@@ -105,6 +105,7 @@ def upgrade() -> None:
         "usage_slots",
         sa.Column("account_id", rows.text(63), nullable=False),
         sa.Column("dimensions_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("quarters", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("slot", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("num_requests", sa.BigInteger(), nullable=False),
         sa.Column("prompt_tokens", sa.BigInteger(), nullable=False),
@@ -115,7 +116,7 @@ def upgrade() -> None:
             ["usage_dimensions.account_id", "usage_dimensions.id"],
             name=op.f("fk_usage_slots_account_id_dimensions_id_usage_dimensions"),
         ),
-        sa.PrimaryKeyConstraint("account_id", "dimensions_id", "slot", name=op.f("pk_usage_slots")),
+        sa.PrimaryKeyConstraint("account_id", "dimensions_id", "quarters", "slot", name=op.f("pk_usage_slots")),
         sqlite_with_rowid=False,
     )
     with op.batch_alter_table("accounts", schema=None) as batch_op:
