@@ -29,6 +29,7 @@ from embergate.gateway.sessions.tokens import AccessTokens
 from embergate.gateway.startup import check_keyring, first_account
 from embergate.gateway.usage.meter import AccountMeter
 from embergate.gateway.usage.terms import TermsBook
+from embergate.gateway.usage.watch import AccountWatch
 from embergate.gateway.usage.writer import UsageWriter
 from embergate.ids import new_secret_bytes
 from embergate.settings import Settings
@@ -115,7 +116,9 @@ def gateway_over(
         page_tokens=PageTokens(keyring.keys("page-token")),
         authenticator=authenticator,
         policies=Policies(database),
-        meter=AccountMeter(TermsBook(database), UsageWriter(database), limiter, defaults),
+        meter=AccountMeter(
+            TermsBook(database), UsageWriter(database, AccountWatch(database, keyring)), limiter, defaults
+        ),
         limiter=limiter,
         quota_defaults=defaults,
         sessions=sessions,

@@ -8,7 +8,6 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from embergate import __version__
 from embergate.aip.status import Code
 from embergate.clock import now
 from embergate.errors import ConfigurationError
@@ -19,7 +18,7 @@ from embergate.gateway.accounts.store import ACCOUNTS
 from embergate.gateway.api_keys import service as api_keys
 from embergate.gateway.api_keys.schemas import ApiKey
 from embergate.gateway.api_keys.store import find_by_digest
-from embergate.gateway.audit.trail import AUDIT_SEAL, PLATFORM, Event, record
+from embergate.gateway.audit.trail import AUDIT_SEAL, PLATFORM, act_of_server, record
 from embergate.gateway.users import service as users
 from embergate.gateway.users import store as user_store
 from embergate.gateway.users.schemas import User
@@ -33,8 +32,6 @@ from embergate.web.keyring import Keyring
 FIRST_USER: Final = "admin"
 FIRST_ADDRESS: Final = "admin@localhost"
 FIRST_KEY: Final = "bootstrap"
-# Who makes them, in the audit trail.
-SERVER: Final = f"embergate/{__version__}"
 
 
 async def check_keyring(db: AsyncSession, keyring: Keyring) -> None:
@@ -103,6 +100,6 @@ async def _is_known(db: AsyncSession, keyring: Keyring, account_id: str, key: st
 
 
 async def _record(db: AsyncSession, keyring: Keyring, made: list[str]) -> None:
-    event = Event("Bootstrap", timestamp=now(), user_agent=SERVER, principal=SERVER, is_admin_action=True)
-    event.resource, event.payload = made[-1], {"made": made}
+    event = act_of_server("Bootstrap", made[-1], "", {"made": made})
+    event.is_admin_action = True
     await record(db, PLATFORM, event, outcome=(Code.OK.value, ""), seal_key=keyring.keys(AUDIT_SEAL)[0])

@@ -1,36 +1,44 @@
-"""What the gateway does beside its calls: now and then it writes down when keys were last used, and drops what has expired."""
+"""What the gateway does beside its calls, again and again: write down, put in order, drop what has expired."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
-from embergate.clock import monotonic_s
 from embergate.errors import UnavailableError
 from embergate.gateway.api_keys.store import note_use
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.sessions import service as sessions
+from embergate.gateway.usage.suspension import review_all
 
 # A key's last use is known this exactly.
 SETTLE_EVERY_S: Final = 10.0
+# A month that has begun is noticed so soon, and what a process left undone when it died.
+REVIEW_EVERY_S: Final = 60.0
 PURGE_EVERY_S: Final = 3600.0
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+Task = Callable[[GatewayDeps], Awaitable[None]]
 
 
 async def keep_up(gateway: GatewayDeps) -> None:
-    """Settle again and again, and purge now and then, until cancelled."""
-    purged_at_s = monotonic_s()
+    """Do every task as often as it is due, until cancelled; none waits for another."""
+    async with asyncio.TaskGroup() as group:
+        for every_s, task in TASKS:
+            group.create_task(_repeat(gateway, every_s, task))
+
+
+async def _repeat(gateway: GatewayDeps, every_s: float, task: Task) -> None:
     while True:
-        await asyncio.sleep(SETTLE_EVERY_S)
+        await asyncio.sleep(every_s)
         try:
-            await settle(gateway)
-            if monotonic_s() - purged_at_s >= PURGE_EVERY_S:
-                purged_at_s = monotonic_s()
-                await purge(gateway)
+            await task(gateway)
+        except UnavailableError:
+            log.warning("upkeep_put_off", task=task.__name__)  # what is due is done the next time
         except Exception:
-            log.exception("upkeep_failed")  # a bug; what is due the next time is done all the same
+            log.exception("upkeep_failed", task=task.__name__)  # a bug; the next time is tried all the same
 
 
 async def settle(gateway: GatewayDeps) -> None:
@@ -46,9 +54,18 @@ async def settle(gateway: GatewayDeps) -> None:
         log.warning("last_use_not_written", num_keys=len(used))
 
 
+async def review_accounts(gateway: GatewayDeps) -> None:
+    """Write down how accounts stand, where that is not yet done. Raises: UnavailableError."""
+    await review_all(gateway.database, gateway.keyring)
+
+
 async def purge(gateway: GatewayDeps) -> None:
-    """Delete what ended long ago. A database that cannot be reached is tried again the next time."""
-    try:
-        await sessions.purge(gateway.database, gateway.sessions)
-    except UnavailableError:
-        log.warning("purge_put_off")
+    """Delete what ended long ago. Raises: UnavailableError."""
+    await sessions.purge(gateway.database, gateway.sessions)
+
+
+TASKS: Final[tuple[tuple[float, Task], ...]] = (
+    (SETTLE_EVERY_S, settle),
+    (REVIEW_EVERY_S, review_accounts),
+    (PURGE_EVERY_S, purge),
+)

@@ -16,6 +16,7 @@ from embergate.gateway.accounts.store import ACCOUNTS
 from embergate.gateway.api_keys import service as api_keys
 from embergate.gateway.api_keys.schemas import ApiKey
 from embergate.gateway.call import Call
+from embergate.gateway.usage.suspension import review_in
 from embergate.gateway.users import service as users
 from embergate.gateway.users.schemas import User
 from embergate.gateway.users.store import USERS
@@ -76,13 +77,18 @@ async def block(call: Call) -> Account:
     """Suspend the account of the call, whatever else it is suspended for. Raises: NotFoundError."""
     row = await store.get(call.db, call.account_id, for_update=True)
     row.suspend_state, row.update_time = SuspendState.BLOCKED_BY_ABUSE_RULE.value, now()
+    call.after_commit.append(call.deps.meter.forget)
     return ACCOUNTS.message_of(row)
 
 
 async def unblock(call: Call) -> Account:
-    """Lift what `block` did. Raises: NotFoundError; FailedPreconditionError if the account is not blocked."""
+    """Lift what `block` did; the account's money may still suspend it.
+
+    Raises: NotFoundError; FailedPreconditionError if the account is not blocked.
+    """
     row = await store.get(call.db, call.account_id, for_update=True)
     if row.suspend_state != SuspendState.BLOCKED_BY_ABUSE_RULE.value:
         raise FailedPreconditionError(f"the account is not blocked: its suspendState is {row.suspend_state}")
     row.suspend_state, row.update_time = SuspendState.UNSUSPENDED.value, now()
+    await review_in(call)
     return ACCOUNTS.message_of(row)

@@ -17,6 +17,8 @@ import orjson
 from sqlalchemy import Table, insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from embergate import __version__
+from embergate.clock import now
 from embergate.gateway.audit.redaction import bounded, redact, storable
 from embergate.ids import new_id
 from embergate.storage.insertion import dialect_insert
@@ -26,6 +28,8 @@ from embergate.web.caller import Caller
 METHOD_PREFIX: Final = "/gateway.Gateway/"
 # The account that is none: its part of the trail is the platform's.
 PLATFORM: Final = ""
+# Who did what nobody asked for.
+SERVER: Final = f"embergate/{__version__}"
 MAX_TEXT_CHARACTERS: Final = 512
 MAX_ADDRESS_CHARACTERS: Final = 64
 # What the keyring calls the seals' keys.
@@ -112,6 +116,19 @@ async def _advance_head(db: AsyncSession, account_id: str) -> tuple[int, bytes]:
     next_one = first.on_conflict_do_update(index_elements=["account_id"], set_={"sequence": HEADS.c.sequence + 1})
     found = (await db.execute(next_one.returning(HEADS.c.sequence, HEADS.c.hash))).one()
     return found.sequence, found.hash
+
+
+def act_of_server(method: str, resource: str, message: str, payload: dict[str, Any]) -> Event:
+    """Return the event of what the server did of its own accord."""
+    return Event(
+        method,
+        timestamp=now(),
+        user_agent=SERVER,
+        principal=SERVER,
+        resource=resource,
+        message=message,
+        payload=payload,
+    )
 
 
 def seal(entry: Mapping[str, Any], previous: bytes, seal_key: bytes) -> bytes:

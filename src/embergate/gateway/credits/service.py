@@ -19,6 +19,7 @@ from embergate.gateway.credits.ledger import GRANTED_CREDIT, balances, credit_of
 from embergate.gateway.credits.schemas import CreditCode, RedeemCreditCodeRequest
 from embergate.gateway.credits.store import CODES, REDEMPTIONS
 from embergate.gateway.money import Money, money_of, nanos_of
+from embergate.gateway.usage.suspension import review_in
 from embergate.ids import new_id
 from embergate.storage.insertion import insert_if_absent
 from embergate.storage.tables.credits import CreditCodeRow, CreditRedemptionRow
@@ -43,7 +44,9 @@ async def redeem(call: Call, request: RedeemCreditCodeRequest) -> Money:
         raise InvalidArgumentError("name: expected an account's name, accounts/{account_id}", field="name")
     call.turn_to(name.group(1))
     require(call.caller, Permission.ADMIN, account_id=call.account_id)
-    account = await accounts.get(call.db, call.account_id)
+    # NOTE: locked before anything else, as whoever charges the account does: two that did it the other way round would wait
+    # for each other.
+    account = await accounts.get(call.db, call.account_id, for_update=True)
     # Counted before it is known whether there is such a code, so that guesses at the same time are counted as well.
     wait_s = call.deps.code_guesses.admit(account.id)
     if wait_s:
@@ -61,6 +64,7 @@ async def redeem(call: Call, request: RedeemCreditCodeRequest) -> Money:
     call.event.resource = REDEMPTIONS.name_of(redemption)
     amounts = {credit_of(account.id): code.amount_nanos, GRANTED_CREDIT: -code.amount_nanos}
     await post(call.db, call.event.resource, code.currency_code, amounts)
+    await review_in(call)
     return money_of(code.amount_nanos, code.currency_code)
 
 

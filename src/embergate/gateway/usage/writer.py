@@ -16,6 +16,7 @@ from typing import Final
 from embergate.clock import now
 from embergate.gateway.usage.charging import Charged, charge
 from embergate.gateway.usage.records import UsageRecord
+from embergate.gateway.usage.watch import AccountWatch
 from embergate.storage.database import Database
 
 MAX_GROUP: Final = 500
@@ -33,9 +34,10 @@ class _Entry:
 class UsageWriter:
     """Charges records, as many at once as are waiting."""
 
-    def __init__(self, database: Database) -> None:
-        """Write nothing yet."""
+    def __init__(self, database: Database, watch: AccountWatch) -> None:
+        """Write nothing yet; `watch` is shown what was charged."""
         self._database = database
+        self._watch = watch
         self._waiting: deque[_Entry] = deque()
         self._known: set[bytes] = set()
         self._task: asyncio.Task[None] | None = None
@@ -54,9 +56,10 @@ class UsageWriter:
         return await asyncio.shield(done)
 
     async def close(self) -> None:
-        """Wait until what came in is written."""
+        """Wait until what came in is written, and what comes of it."""
         if self._task is not None:
             await self._task
+        await self._watch.close()
 
     async def _run(self) -> None:
         while self._waiting:
@@ -72,6 +75,7 @@ class UsageWriter:
                 entry.on_done(outcome)
                 if not entry.done.done():
                     entry.done.set_result(outcome)
+            self._watch.notice(outcomes)
 
     async def _commit(self, records: list[UsageRecord]) -> list[Charged]:
         outcomes = await self._database.write(partial(charge, records=records, moment=now(), known=self._known))
