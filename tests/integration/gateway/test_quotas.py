@@ -169,3 +169,17 @@ async def test_change_is_in_the_trail(platform: Platform, admin: str) -> None:
     await set_quota(platform, admin, REQUESTS, value="2")
     entry = (await platform.trail(admin, "acme"))[0]
     assert (entry["method"], entry["resource"]) == ("/gateway.Gateway/UpdateQuota", f"accounts/acme/quotas/{REQUESTS}")
+
+
+async def test_limit_that_is_reached_suspends_at_once_and_one_that_is_raised_lifts_it(
+    platform: Platform, admin: str
+) -> None:
+    assert await call(platform, demand()) == "answered"
+    await set_quota(platform, admin, "monthly-spend-usd", value="0")
+    account = (await platform.call(admin, "GET", "/v1/accounts/acme")).json()
+    assert account["suspendState"] == "MONTHLY_SPEND_LIMIT_EXCEEDED"
+    assert await call(platform, demand(1)) == "suspended"
+    await set_quota(platform, admin, "monthly-spend-usd", value="10")
+    account = (await platform.call(admin, "GET", "/v1/accounts/acme")).json()
+    assert account["suspendState"] == "UNSUSPENDED"
+    assert await call(platform, demand(2)) == "answered"

@@ -12,6 +12,8 @@ from embergate.gateway.quotas import store
 from embergate.gateway.quotas.known import KNOWN
 from embergate.gateway.quotas.schemas import Quota
 from embergate.gateway.quotas.usage import usage_of
+from embergate.gateway.usage.standing import MONTHLY_SPEND
+from embergate.gateway.usage.suspension import review_in
 
 
 async def every(call: Call) -> dict[str, Quota]:
@@ -47,6 +49,8 @@ async def update(call: Call, quota_id: str, patch: Quota, mask: str | None) -> Q
     after.update_time = now()
     await store.put(call.db, call.account_id, quota_id, after)
     call.event.resource = after.name
+    if quota_id == MONTHLY_SPEND:
+        await review_in(call)
     call.after_commit.append(call.deps.meter.forget)
     return after
 
