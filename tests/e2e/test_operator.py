@@ -310,8 +310,48 @@ def test_prepaid_account_is_made_without_credit_and_can_be_made_another(operator
         (("--warn-at", "5 dollars"), "--warn-at: expected a number"),
     ],
 )
+@pytest.mark.usefixtures("acme_key")
 def test_bad_change_of_an_account_is_told(operator: Operator, arguments: tuple[str, ...], message: str) -> None:
     assert message in operator.refused("accounts", "set", "acme", *arguments, expect=2)
+
+
+def test_prices_are_set_listed_and_unset(operator: Operator) -> None:
+    model = "BAAI/bge-base-en-v1.5"
+    made = operator.json("prices", "set", model, "0.02")
+    assert (made["model"], made["inForce"]) == ("accounts/fireworks/models/bge-base-en-v1p5", True)
+    assert made["pricePerMillion"] == {"currencyCode": "USD", "units": "0", "nanos": 20_000_000}
+    operator.run("prices", "set", model, "0.3", "--from", "2126-01-01")
+    listed = operator.json("prices", "list", "--model", model)
+    assert listed["classPricePerMillion"]["nanos"] == 8_000_000
+    assert [price["inForce"] for price in listed["prices"]] == [False, True]
+    assert "(its size)" in operator.run("prices", "list", "--model", model).stdout
+    assert operator.json("prices", "unset", model)["pricePerMillion"] is None
+    assert len(operator.json("prices", "list")) == 3
+    methods = [entry["method"].rpartition("/")[2] for entry in operator.json("audit", "list")]
+    assert methods[:3] == ["UnsetPrice", "SetPrice", "SetPrice"]
+    assert "a multiple of 0.002 USD" in operator.refused("prices", "set", model, "0.003", expect=2)
+    assert "no model of the catalogue" in operator.refused("prices", "set", "org/name", "0.02", expect=2)
+
+
+@pytest.mark.usefixtures("acme_key")
+def test_pricing_plans_are_made_listed_and_ended(operator: Operator) -> None:
+    prices = ("--price", "BAAI/bge-base-en-v1.5=0.004", "--cached-price", "BAAI/bge-base-en-v1.5=0.002")
+    made = operator.json("pricing-plans", "create", "acme", "cheap", *prices, "--ends", "2126-01-01")
+    assert made["name"] == "accounts/acme/pricingPlans/cheap"
+    (config,) = made["tokenConfig"]
+    assert config["baseModelName"] == "accounts/fireworks/models/bge-base-en-v1p5"
+    assert config["cachedInputTokenPricePerMillion"]["nanos"] == 2_000_000
+    assert operator.json("pricing-plans", "list", "acme") == [made]
+    ended = operator.json("pricing-plans", "end", "acme", "cheap")
+    assert ended["endTime"] < made["endTime"]
+    hours = operator.json("pricing-plans", "create", "acme", "hours", "--accelerator-price", "NVIDIA_L4_24GB=7")
+    assert hours["acceleratorHourConfig"][0]["acceleratorHourPrice"]["units"] == "7"
+    for arguments, message in (
+        ((), "give either --price or --accelerator-price"),
+        (("--price", "bge"), "expected NAME=USD"),
+        (("--price", "BAAI/bge-base-en-v1.5=1", "--cached-price", "x=1"), "x has no --price"),
+    ):
+        assert message in operator.refused("pricing-plans", "create", "acme", "bad", *arguments, expect=2)
 
 
 def test_commands_on_a_server_do_what_they_do_on_its_database(server: Server, operator: Operator) -> None:

@@ -18,13 +18,26 @@ from embergate.gateway.credits import routes as credits_
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.ended_keys import EndedKeyError, EndedKeys
 from embergate.gateway.policy_settings import routes as policy_settings
+from embergate.gateway.pricing_plans import routes as pricing_plans
 from embergate.gateway.secrets import routes as secrets
 from embergate.gateway.sessions import routes as sessions
 from embergate.gateway.usage import routes as usage
 from embergate.gateway.users import routes as users
 from embergate.web.errors import handle_error, handle_http_exception
 
-ROOMS: Final = (accounts, users, api_keys, sessions, credits_, audit, secrets, policy_settings, usage, billing)
+ROOMS: Final = (
+    accounts,
+    users,
+    api_keys,
+    sessions,
+    credits_,
+    audit,
+    secrets,
+    policy_settings,
+    usage,
+    billing,
+    pricing_plans,
+)
 
 
 def add_gateway(app: FastAPI, gateway: GatewayDeps) -> None:

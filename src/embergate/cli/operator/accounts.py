@@ -127,6 +127,7 @@ def set_account(
     api_key: options.ApiKey = "",
 ) -> None:
     """Change how an account pays, and when it is warned of what it spends. Works on the database only."""
+    from embergate.aip.message import parse_message, write_message
     from embergate.cli.operator.api import Target, change, check
     from embergate.cli.operator.show import print_facts
     from embergate.errors import InvalidRequestError
@@ -143,7 +144,8 @@ def set_account(
     settings = None
     if warn_at or no_warnings:
         amounts = check(lambda: [money_of(parse_amount(text, "--warn-at"), CURRENCY) for text in warn_at or []])
-        settings = check(lambda: NotificationSettings(monthly_spend_thresholds=amounts))
+        body = {"monthlySpendThresholds": [write_message(amount) for amount in amounts]}
+        settings = check(lambda: parse_message(NotificationSettings, body))
 
     async def work(call: Call) -> service.AccountDetails:
         new = Billing[billing.name] if billing is not None else None
