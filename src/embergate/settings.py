@@ -105,6 +105,13 @@ class Settings(BaseSettings):
     oidc_redirect_url: str = Field(
         "", description="Where the provider sends people back to: `https://<this server>/v1/auth/oidc/callback`."
     )
+    usage_retention_days: int = Field(
+        90,
+        ge=32,
+        le=3_660,
+        description="Days that the record of each call is kept, and that its idempotency key is good for. Sums by quarters of "
+        "an hour, from which bills are made, are kept for good.",
+    )
     models: Annotated[tuple[ModelSetting, ...], NoDecode] = Field(
         (ModelSetting(name="sentence-transformers/all-MiniLM-L6-v2"),),
         min_length=1,

@@ -315,6 +315,7 @@ def test_bad_change_of_an_account_is_told(operator: Operator, arguments: tuple[s
     assert message in operator.refused("accounts", "set", "acme", *arguments, expect=2)
 
 
+@pytest.mark.usefixtures("acme_key")
 def test_prices_are_set_listed_and_unset(operator: Operator) -> None:
     model = "BAAI/bge-base-en-v1.5"
     made = operator.json("prices", "set", model, "0.02")
