@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ structlog.configure(
         structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
     ],
     wrapper_class=structlog.make_filtering_bound_logger("info"),
+    logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # a command's output is its own
 )
 
 

@@ -142,6 +142,13 @@ class Settings(BaseSettings):
         description="`redis://host/0`, or `rediss://` with TLS, where several servers count limits together (extra `redis`). "
         "Without it each server counts by itself, so that N of them let through up to N times as much.",
     )
+    usage_retention_days: int = Field(
+        90,
+        ge=32,
+        le=3_660,
+        description="Days that the record of each call is kept, and that its idempotency key is good for. Sums by quarters of "
+        "an hour, from which bills are made, are kept for good.",
+    )
     models: Annotated[tuple[ModelSetting, ...], NoDecode] = Field(
         (ModelSetting(name="sentence-transformers/all-MiniLM-L6-v2"),),
         min_length=1,

@@ -135,7 +135,10 @@ def test_without_a_database_only_an_account_makes_one(tmp_path: Path) -> None:
 
 def test_account_made_by_command_is_there_over_http(http: httpx2.Client, operator: Operator) -> None:
     accounts = http.get("/v1/accounts").json()["accounts"]
-    assert accounts == [operator.json("accounts", "show", "acme")]
+    shown = operator.json("accounts", "show", "acme")
+    money = {name: shown.pop(name) for name in ("billing", "credit", "spentThisMonth", "monthlyLimit")}
+    assert accounts == [shown]
+    assert (money["billing"], money["monthlyLimit"]) == ("POSTPAID", None)
     assert "accounts/acme" in [account["name"] for account in operator.json("accounts", "list")]
 
 
@@ -281,11 +284,95 @@ def test_password_from_standard_input_opens_a_session_and_is_nowhere_written_dow
         assert password.encode() not in path.read_bytes()
 
 
-def test_blocked_account_is_shown_as_such_until_it_is_unblocked(http: httpx2.Client, operator: Operator) -> None:
+def test_blocked_account_embeds_nothing_until_it_is_unblocked(
+    http: httpx2.Client, operator: Operator, server: Server
+) -> None:
+    server.ready()
+    model = http.get("/v1/models").json()["data"][0]["id"]
+
+    def embed() -> int:
+        time.sleep(1.0)  # within a second
+        return http.post("/v1/embeddings", json={"model": model, "input": "hello"}).status_code
+
     assert "not blocked" in operator.refused("accounts", "unblock", "acme")
+    assert embed() == 200
     operator.run("accounts", "block", "acme")
     assert http.get("/v1/accounts/acme").json()["suspendState"] == "BLOCKED_BY_ABUSE_RULE"
+    assert embed() == 412
     assert operator.json("accounts", "unblock", "acme")["suspendState"] == "UNSUSPENDED"
+    assert embed() == 200
+
+
+def test_prepaid_account_is_made_without_credit_and_can_be_made_another(operator: Operator) -> None:
+    made = operator.json("accounts", "create", "saver", "--email", "ops@saver.example", "--prepaid")
+    assert made["account"]["suspendState"] == "CREDIT_DEPLETED"
+    shown = operator.json("accounts", "show", "saver")
+    assert (shown["billing"], shown["suspendState"], shown["monthlyLimit"]) == ("PREPAID", "CREDIT_DEPLETED", None)
+    assert shown["credit"] == shown["spentThisMonth"] == {"currencyCode": "USD", "units": "0", "nanos": 0}
+    changed = operator.json("accounts", "set", "saver", "--billing", "postpaid", "--warn-at", "50", "--warn-at", "7.5")
+    assert (changed["billing"], changed["suspendState"]) == ("POSTPAID", "UNSUSPENDED")
+    amounts = changed["notificationSettings"]["monthlySpendThresholds"]
+    assert [(amount["units"], amount["nanos"]) for amount in amounts] == [("50", 0), ("7", 500_000_000)]
+    methods = [entry["method"].rpartition("/")[2] for entry in operator.json("audit", "list", "saver")]
+    assert methods[:2] == ["UnsuspendAccount", "UpdateAccount"]
+    assert operator.json("accounts", "set", "saver", "--no-warnings")["notificationSettings"] == {
+        "monthlySpendThresholds": []
+    }
+    assert operator.json("accounts", "set", "saver", "--billing", "prepaid")["suspendState"] == "CREDIT_DEPLETED"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "nothing to change"),
+        (("--warn-at", "5", "--no-warnings"), "exclude each other"),
+        (("--warn-at", "0"), "above zero"),
+        (("--warn-at", "5 dollars"), "--warn-at: expected a number"),
+    ],
+)
+@pytest.mark.usefixtures("acme_key")
+def test_bad_change_of_an_account_is_told(operator: Operator, arguments: tuple[str, ...], message: str) -> None:
+    assert message in operator.refused("accounts", "set", "acme", *arguments, expect=2)
+
+
+@pytest.mark.usefixtures("acme_key")
+def test_prices_are_set_listed_and_unset(operator: Operator) -> None:
+    model = "BAAI/bge-base-en-v1.5"
+    made = operator.json("prices", "set", model, "0.02")
+    assert (made["model"], made["inForce"]) == ("accounts/fireworks/models/bge-base-en-v1p5", True)
+    assert made["pricePerMillion"] == {"currencyCode": "USD", "units": "0", "nanos": 20_000_000}
+    operator.run("prices", "set", model, "0.3", "--from", "2126-01-01")
+    listed = operator.json("prices", "list", "--model", model)
+    assert listed["classPricePerMillion"]["nanos"] == 8_000_000
+    assert [price["inForce"] for price in listed["prices"]] == [False, True]
+    assert "(its size)" in operator.run("prices", "list", "--model", model).stdout
+    assert operator.json("prices", "unset", model)["pricePerMillion"] is None
+    assert len(operator.json("prices", "list")) == 3
+    methods = [entry["method"].rpartition("/")[2] for entry in operator.json("audit", "list")]
+    assert methods[:3] == ["UnsetPrice", "SetPrice", "SetPrice"]
+    assert "a multiple of 0.002 USD" in operator.refused("prices", "set", model, "0.003", expect=2)
+    assert "no model of the catalogue" in operator.refused("prices", "set", "org/name", "0.02", expect=2)
+
+
+@pytest.mark.usefixtures("acme_key")
+def test_pricing_plans_are_made_listed_and_ended(operator: Operator) -> None:
+    prices = ("--price", "BAAI/bge-base-en-v1.5=0.004", "--cached-price", "BAAI/bge-base-en-v1.5=0.002")
+    made = operator.json("pricing-plans", "create", "acme", "cheap", *prices, "--ends", "2126-01-01")
+    assert made["name"] == "accounts/acme/pricingPlans/cheap"
+    (config,) = made["tokenConfig"]
+    assert config["baseModelName"] == "accounts/fireworks/models/bge-base-en-v1p5"
+    assert config["cachedInputTokenPricePerMillion"]["nanos"] == 2_000_000
+    assert operator.json("pricing-plans", "list", "acme") == [made]
+    ended = operator.json("pricing-plans", "end", "acme", "cheap")
+    assert ended["endTime"] < made["endTime"]
+    hours = operator.json("pricing-plans", "create", "acme", "hours", "--accelerator-price", "NVIDIA_L4_24GB=7")
+    assert hours["acceleratorHourConfig"][0]["acceleratorHourPrice"]["units"] == "7"
+    for arguments, message in (
+        ((), "give either --price or --accelerator-price"),
+        (("--price", "bge"), "expected NAME=USD"),
+        (("--price", "BAAI/bge-base-en-v1.5=1", "--cached-price", "x=1"), "x has no --price"),
+    ):
+        assert message in operator.refused("pricing-plans", "create", "acme", "bad", *arguments, expect=2)
 
 
 def test_commands_on_a_server_do_what_they_do_on_its_database(server: Server, operator: Operator) -> None:
@@ -308,6 +395,7 @@ def test_commands_on_a_server_do_what_they_do_on_its_database(server: Server, op
     [
         ("accounts", "create", "x", "--email", "a@b.example"),
         ("accounts", "block", "acme"),
+        ("accounts", "set", "acme", "--no-warnings"),
         ("users", "create", "acme", "--email", "a@b.example", "--operator"),
         ("users", "set-operator", "acme", "admin", "--operator"),
         ("users", "set-password", "acme", "admin", "--password-stdin"),

@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -86,7 +87,7 @@ def open_keyring(settings: Settings) -> Keyring:
 def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None) -> GatewayDeps:
     """Return the gateway's parts; nothing is connected yet. Whoever opens them closes the database."""
     database = Database.open(database_url(settings), statement_timeout_s=statement_timeout_s)
-    return gateway_over(
+    gateway = gateway_over(
         database,
         open_keyring(settings),
         session_rules(settings),
@@ -94,6 +95,7 @@ def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None
         limiter=open_limiter(settings),
         defaults=quota_defaults(settings),
     )
+    return replace(gateway, usage_retention=timedelta(days=settings.usage_retention_days))
 
 
 def gateway_over(

@@ -18,6 +18,7 @@ from embergate.gateway.credits import routes as credits_
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.ended_keys import EndedKeyError, EndedKeys
 from embergate.gateway.policy_settings import routes as policy_settings
+from embergate.gateway.pricing_plans import routes as pricing_plans
 from embergate.gateway.quotas import routes as quotas
 from embergate.gateway.secrets import routes as secrets
 from embergate.gateway.sessions import routes as sessions
@@ -39,6 +40,7 @@ ROOMS: Final = (
     usage,
     serverless,
     billing,
+    pricing_plans,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, cast
 
 from fastapi import Request
@@ -13,6 +13,7 @@ from embergate.aip.paging import PageTokens
 from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.quotas.known import QuotaDefaults
 from embergate.gateway.sessions.parts import SessionParts
+from embergate.gateway.usage.retention import DEFAULT_RETENTION
 from embergate.storage.database import Database
 from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
@@ -73,6 +74,8 @@ class GatewayDeps:
     quota_defaults: QuotaDefaults
     # By account: credit codes that were tried and that there are not.
     code_guesses: MovingWindow
+    # How long the records of calls are kept.
+    usage_retention: timedelta = DEFAULT_RETENTION
 
 
 def gateway_of(request: Request) -> GatewayDeps:

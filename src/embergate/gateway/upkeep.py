@@ -12,6 +12,7 @@ from embergate.errors import UnavailableError
 from embergate.gateway.api_keys.store import note_use
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.sessions import service as sessions
+from embergate.gateway.usage.retention import purge_records
 from embergate.gateway.usage.suspension import review_all
 
 # A key's last use is known this exactly.
@@ -64,8 +65,16 @@ async def purge(gateway: GatewayDeps) -> None:
     await sessions.purge(gateway.database, gateway.sessions)
 
 
+async def purge_usage(gateway: GatewayDeps) -> None:
+    """Delete the records of calls that are older than is kept. Raises: UnavailableError."""
+    num_deleted = await purge_records(gateway.database, gateway.usage_retention)
+    if num_deleted:
+        log.info("usage_records_purged", num_records=num_deleted)
+
+
 TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (SETTLE_EVERY_S, settle),
     (REVIEW_EVERY_S, review_accounts),
     (PURGE_EVERY_S, purge),
+    (PURGE_EVERY_S, purge_usage),
 )

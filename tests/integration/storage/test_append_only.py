@@ -10,6 +10,7 @@ from embergate.clock import now
 from embergate.storage.database import Database
 from embergate.storage.tables import append_only
 from embergate.storage.tables.credits import PostingRow
+from embergate.storage.tables.prices import PriceRow
 from tests.integration.gateway.trails import write
 
 NOTES = Table("notes", MetaData(), Column("id", Integer, primary_key=True), Column("text", String))
@@ -41,7 +42,7 @@ async def test_whole_table_is_not_emptied_either(postgresql_url: str) -> None:
     await database.close()
 
 
-async def test_trail_and_ledger_are_append_only(database: Database) -> None:
+async def test_trail_ledger_and_prices_are_append_only(database: Database) -> None:
     await write(database)
     posting = {
         "transaction_id": "t",
@@ -53,8 +54,7 @@ async def test_trail_and_ledger_are_append_only(database: Database) -> None:
     }
     async with database.writing() as db:
         db.add(PostingRow(**posting))
-    for table in ("audit_entries", "postings"):
-        for statement in (f"UPDATE {table} SET account_id = 'x'", f"DELETE FROM {table}"):
-            if table == "postings":
-                statement = statement.replace("account_id", "cause")
+        db.add(PriceRow(model="accounts/a/models/m", price_nanos=8, start_time=now(), create_time=now()))
+    for table, column in (("audit_entries", "account_id"), ("postings", "cause"), ("prices", "model")):
+        for statement in (f"UPDATE {table} SET {column} = 'x'", f"DELETE FROM {table}"):
             assert f"{table} is append-only" in await refused(database, statement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import httpx2
+import structlog
 
 from embergate.aip.errors import InvalidArgumentError
 from embergate.app.operating import USER_AGENT, act, look, operator_app, operator_gateway
@@ -93,6 +95,12 @@ def check(do: Callable[[], T]) -> T:
         raise translate(error) from None
 
 
+def log_to_stderr() -> None:
+    """Keep what is logged out of what a command prints."""
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
 def call_api(target: Target, work: Callable[[Api], Awaitable[T]]) -> T:
     """Return what `work` makes of the API of the target."""
 
@@ -114,6 +122,8 @@ def change(
 ) -> T:
     """Return what `work` does to the database in one transaction; the audit trail calls it `method`."""
     target.require_database()
+
+    log_to_stderr()
 
     async def run() -> T:
         opened = operator_gateway(load_settings(), may_create=may_create)

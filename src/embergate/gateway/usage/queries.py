@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -27,7 +27,8 @@ from sqlalchemy import (
 )
 
 from embergate.gateway.usage.days import Day
-from embergate.gateway.usage.records import SLOT, SPANS, slot_of, spans_of, start_of
+from embergate.gateway.usage.records import SPANS, slot_after, slot_of, spans_of, start_of
+from embergate.gateway.usage.retention import records_since, whole_quarters
 from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow, UsageSlotRow
 
 DIMENSIONS: Final[Table] = UsageDimensionsRow.__table__  # type: ignore[assignment]
@@ -57,7 +58,11 @@ class DayUsage:
 def usage_by_day(
     connection: Connection, account_id: str, days: Sequence[Day], *, keys: Sequence[str], filters: Filters
 ) -> list[DayUsage]:
-    """Return what was used on each day by each value of `keys`; by day, then by group. Days without use are left out."""
+    """Return what was used on each day by each value of `keys`; by day, then by group. Days without use are left out.
+
+    Where the records are gone, a quarter of an hour that the range cuts counts whole.
+    """
+    days = whole_quarters(days, records_since(connection))
     sums: dict[tuple[date, str, tuple[str, ...]], int] = defaultdict(int)
     grouped = [DIMENSIONS.c.usage_type, *(KEYS[key] for key in keys)]
     where = _chosen(account_id, filters)
@@ -77,7 +82,7 @@ def values_used(connection: Connection, account_id: str, start: datetime, end: d
         SLOTS.c.dimensions_id == DIMENSIONS.c.id,
         SLOTS.c.quarters == 1,
         SLOTS.c.slot >= slot_of(start),
-        SLOTS.c.slot < _slot_after(end),
+        SLOTS.c.slot < slot_after(end),
     )
     statement = select(*KEYS.values()).where(DIMENSIONS.c.account_id == account_id, in_range).distinct()
     rows = connection.execute(statement).all()
@@ -151,7 +156,7 @@ def _by_whole_slots(
         name="days",
     )
     runs = [
-        (number, *run) for number, day in enumerate(days) for run in spans_of(_slot_after(day.start), slot_of(day.end))
+        (number, *run) for number, day in enumerate(days) for run in spans_of(slot_after(day.start), slot_of(day.end))
     ]
     spans = bounds.data(runs or [(0, 1, 0, 0)]).cte("days")
     of_day = (
@@ -184,12 +189,7 @@ def _by_records(
 
 def _cut_off(day: Day) -> list[tuple[datetime, datetime]]:
     """Return what of a day is in no whole quarter of it: something at its start, at its end, or a part of one quarter."""
-    first, after = start_of(_slot_after(day.start)), start_of(slot_of(day.end))
+    first, after = start_of(slot_after(day.start)), start_of(slot_of(day.end))
     if first > after:
         return [(day.start, day.end)]
     return [(start, end) for start, end in ((day.start, first), (after, day.end)) if start < end]
-
-
-def _slot_after(moment: datetime) -> int:
-    """Return the first quarter that does not begin before a moment."""
-    return slot_of(moment + SLOT - timedelta(microseconds=1))

@@ -67,6 +67,11 @@ def slot_of(moment: datetime) -> int:
     return (moment - EPOCH) // SLOT
 
 
+def slot_after(moment: datetime) -> int:
+    """Return the number of the first quarter that does not begin before a moment."""
+    return slot_of(moment + SLOT - timedelta(microseconds=1))
+
+
 def spans_of(first: int, after: int, sizes: Sequence[int] = SPANS) -> Iterator[tuple[int, int, int]]:
     """Yield how a run of quarters is made of the largest spans: runs of spans of one length, each by its ends."""
     if first >= after:

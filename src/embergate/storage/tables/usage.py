@@ -95,3 +95,12 @@ class UsageSlotRow(Base):
         # Clustered by its key: a question reads runs of it and little else.
         {"sqlite_with_rowid": False},
     )
+
+
+class UsageHorizonRow(Base):
+    """From when on every record is there; the one row is missing as long as none was ever deleted."""
+
+    __tablename__ = "usage_horizon"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    records_since: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,1 @@
+"""What models cost, where an operator says otherwise than their size."""

@@ -1,0 +1,1 @@
+"""What an account pays in place of the list's prices."""
