@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
@@ -90,7 +91,9 @@ def _duration(value: Any) -> timedelta:
 def _integer(value: Any) -> int:
     """Read a number, a number in a string, or one written as 1.0 or 1e3, if it is whole."""
     if isinstance(value, str) and len(value) <= MAX_INTEGER_CHARACTERS and NUMBER.fullmatch(value):
-        return int(value) if re.fullmatch(r"-?\d+", value, re.ASCII) else _integer(float(value))
+        exact = Decimal(value)
+        if exact.adjusted() < MAX_INTEGER_CHARACTERS and exact == exact.to_integral_value():
+            return int(exact)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float) and value.is_integer():

@@ -21,6 +21,7 @@ from embergate.gateway.document import operation_of
 from embergate.gateway.edge import Operation
 from embergate.storage.rows import Base
 from embergate.storage.tables.credentials import ApiKeyRow
+from embergate.storage.tables.prices import PricingPlanRow
 from embergate.web.caller import Role
 from tests.integration.gateway.operating import make_code
 from tests.integration.gateway.platform import Platform
@@ -28,7 +29,7 @@ from tests.integration.gateway.trails import verified
 
 MINE, THEIRS = "mine", "theirs"
 # Rights end here: nothing that is asked for by these names is there, so a call that gets in finds nothing to harm.
-ABSENT = {"user_id": "nobody", "key_id": "key_none", "secret_id": "none", "model_id": "none"}
+ABSENT = {"user_id": "nobody", "key_id": "key_none", "secret_id": "none", "model_id": "none", "pricing_plan_id": "none"}
 # What every account has, by the same name.
 EVERYWHERE = {"quota_id": "monthly-spend-usd"}
 # What questions about usage cannot do without; other calls do not mind.
@@ -105,7 +106,14 @@ async def settle_in(platform: Platform, account_id: str, key: str, user_id: str)
     ]
     answers = [await platform.call(key, "POST", path, json=body) for path, body in calls]
     assert [answer.status_code for answer in answers] == [200, 200, 200]
-    return {"user_id": user_id, "key_id": answers[0].json()["keyId"], "secret_id": secret_id}
+    plan_id = f"plan-of-{account_id}"
+    async with platform.database.writing() as db:
+        moments = dict.fromkeys(("start_time", "create_time", "update_time"), now())
+        contents: dict[str, Any] = {"token_config": [], "accelerator_hour_config": []}
+        kinds = {"billing_type": "TOKEN_USAGE", "state": "READY"}
+        db.add(PricingPlanRow(account_id=account_id, id=plan_id, **kinds, **contents, **moments))
+    key_id = answers[0].json()["keyId"]
+    return {"user_id": user_id, "key_id": key_id, "secret_id": secret_id, "pricing_plan_id": plan_id}
 
 
 async def rows_of(platform: Platform) -> dict[str, list[tuple[Any, ...]]]:
@@ -263,7 +271,7 @@ async def test_each_role_gets_as_far_as_its_permissions(
             num_read += 1
         else:
             assert answer.status_code in {200, 400, 404}, (route, answer.text)
-    assert num_read == {Role.ADMIN: 21, Role.USER: 12, Role.CONTRIBUTOR: 9, Role.INFERENCE_USER: 2}[role]
+    assert num_read == {Role.ADMIN: 23, Role.USER: 12, Role.CONTRIBUTOR: 9, Role.INFERENCE_USER: 2}[role]
 
 
 async def test_nothing_that_any_role_reads_names_another_account(
