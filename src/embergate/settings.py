@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         description="`redis://host/0`, or `rediss://` with TLS, where several servers count limits together (extra `redis`). "
         "Without it each server counts by itself, so that N of them let through up to N times as much.",
     )
+    usage_durability: Literal["before_reply", "after_reply"] = Field(
+        "before_reply",
+        description="Whether a call's charge is on the disk before its answer leaves, or written at once after: some "
+        "milliseconds less for a lone call, and a server that is killed forgets to bill what it has just answered.",
+    )
     usage_retention_days: int = Field(
         90,
         ge=32,

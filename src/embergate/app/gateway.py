@@ -94,6 +94,7 @@ def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None
         oidc_client(settings),
         limiter=open_limiter(settings),
         defaults=quota_defaults(settings),
+        answers_first=settings.usage_durability == "after_reply",
     )
     return replace(gateway, usage_retention=timedelta(days=settings.usage_retention_days))
 
@@ -106,21 +107,21 @@ def gateway_over(
     *,
     limiter: Limiter | None = None,
     defaults: QuotaDefaults | None = None,
+    answers_first: bool = False,
 ) -> GatewayDeps:
     """Return the gateway's parts over a database and the secrets that belong to it; limits are counted in memory by default."""
     rules, limiter, defaults = rules or SessionRules(), limiter or MemoryLimiter(), defaults or QuotaDefaults()
     tokens = AccessTokens(keyring, rules)
     sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), _oidc_provider(oidc) if oidc else None)
     authenticator = DatabaseAuthenticator(database, keyring, tokens)
+    writer = UsageWriter(database, AccountWatch(database, keyring))
     return GatewayDeps(
         database=database,
         keyring=keyring,
         page_tokens=PageTokens(keyring.keys("page-token")),
         authenticator=authenticator,
         policies=Policies(database),
-        meter=AccountMeter(
-            TermsBook(database), UsageWriter(database, AccountWatch(database, keyring)), limiter, defaults
-        ),
+        meter=AccountMeter(TermsBook(database), writer, limiter, defaults, answers_first=answers_first),
         limiter=limiter,
         quota_defaults=defaults,
         sessions=sessions,

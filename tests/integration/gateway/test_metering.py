@@ -185,3 +185,23 @@ async def test_free_calls_are_counted_and_move_no_money(platform: Platform) -> N
     assert await charged(platform) == (1, 0)
     async with platform.database.reading() as db:
         assert await db.scalar(select(func.count()).select_from(PostingRow)) == 0
+
+
+async def test_answer_may_leave_before_its_charge_is_written(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await set_up(platform, credit_nanos=2 * COST_NANOS)
+    monkeypatch.setattr(platform.gateway.meter, "_answers_first", True)
+    may_write, write = asyncio.Event(), Database.write
+
+    async def held_up(*arguments: Any) -> Any:
+        await may_write.wait()
+        return await write(*arguments)
+
+    monkeypatch.setattr(Database, "write", held_up)
+    outcomes = [await call(platform, demand(number)) for number in range(3)]
+    assert outcomes == ["answered", "answered", "suspended"]  # what is not written yet is set aside
+    assert await charged(platform) == (0, 0)
+    may_write.set()
+    await platform.gateway.meter.close()
+    assert await charged(platform) == (2, 2 * COST_NANOS)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import structlog
+
 from embergate.clock import now
 from embergate.gateway.usage.charging import Charged, charge
 from embergate.gateway.usage.records import UsageRecord
@@ -20,6 +22,9 @@ from embergate.gateway.usage.watch import AccountWatch
 from embergate.storage.database import Database
 
 MAX_GROUP: Final = 500
+# Dimensions that are remembered to be in the database; others are written once more, to no effect.
+MAX_KNOWN: Final = 100_000
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +47,18 @@ class UsageWriter:
         self._known: set[bytes] = set()
         self._task: asyncio.Task[None] | None = None
 
-    async def write(self, record: UsageRecord, on_done: Callable[[Charged | None], None]) -> Charged:
-        """Charge a record; what this returns is committed. Cancelling the call does not stop the charge.
+    def submit(self, record: UsageRecord, on_done: Callable[[Charged | None], None]) -> asyncio.Future[Charged]:
+        """Have a record charged; return what will tell what came of it. To be shielded by whoever awaits it.
 
         `on_done` is called for every record of a group, with None for one that could not be written, before anybody else
-        may act on any of them.
-        Raises: UnavailableError if the database cannot be written to; nothing is charged then.
+        may act on any of them. The future raises UnavailableError if the database cannot be written to; nothing is charged
+        then.
         """
         done: asyncio.Future[Charged] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Entry(record, on_done, done))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-        return await asyncio.shield(done)
+        return done
 
     async def close(self) -> None:
         """Wait until what came in is written, and what comes of it."""
@@ -66,7 +71,8 @@ class UsageWriter:
             group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
             try:
                 outcomes = await self._commit([entry.record for entry in group])
-            except Exception as error:  # noqa: BLE001 - whoever waits for it is told
+            except Exception as error:
+                log.exception("usage_not_written", num_calls=len(group))
                 for entry in group:
                     entry.on_done(None)
                     _fail(entry.done, error)
@@ -79,6 +85,8 @@ class UsageWriter:
 
     async def _commit(self, records: list[UsageRecord]) -> list[Charged]:
         outcomes = await self._database.write(partial(charge, records=records, moment=now(), known=self._known))
+        if len(self._known) >= MAX_KNOWN:  # callers make them up, by their annotations
+            self._known.clear()
         self._known |= {record.dimensions.id for record in records}
         return outcomes
 
