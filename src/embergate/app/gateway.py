@@ -28,6 +28,7 @@ from embergate.gateway.sessions.rules import SessionRules
 from embergate.gateway.sessions.tokens import AccessTokens
 from embergate.gateway.startup import check_keyring, first_account
 from embergate.gateway.usage.meter import AccountMeter
+from embergate.gateway.usage.suspension import Reviews
 from embergate.gateway.usage.terms import TermsBook
 from embergate.gateway.usage.watch import AccountWatch
 from embergate.gateway.usage.writer import UsageWriter
@@ -40,6 +41,7 @@ from embergate.web.keyring import MIN_MASTER_BYTES, Keyring
 
 if TYPE_CHECKING:
     from embergate.gateway.sessions.oidc import OidcProvider
+    from embergate.gateway.webhooks.webhook import Webhook
 
 DATABASE_FILE: Final = "embergate.db"
 SECRET_FILE: Final = "secret.key"  # noqa: S105 - a file's name
@@ -84,17 +86,24 @@ def open_keyring(settings: Settings) -> Keyring:
 def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None) -> GatewayDeps:
     """Return the gateway's parts; nothing is connected yet. Whoever opens them closes the database."""
     database = Database.open(database_url(settings), statement_timeout_s=statement_timeout_s)
-    gateway = gateway_over(database, open_keyring(settings), session_rules(settings), oidc_client(settings))
+    gateway = gateway_over(
+        database, open_keyring(settings), session_rules(settings), oidc_client(settings), webhook_of(settings)
+    )
     return replace(gateway, usage_retention=timedelta(days=settings.usage_retention_days))
 
 
 def gateway_over(
-    database: Database, keyring: Keyring, rules: SessionRules | None = None, oidc: OidcClient | None = None
+    database: Database,
+    keyring: Keyring,
+    rules: SessionRules | None = None,
+    oidc: OidcClient | None = None,
+    webhook: Webhook | None = None,
 ) -> GatewayDeps:
     """Return the gateway's parts over a database and the secrets that belong to it."""
     rules = rules or SessionRules()
     tokens = AccessTokens(keyring, rules)
     sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), _oidc_provider(oidc) if oidc else None)
+    reviews = Reviews(database, keyring, by_webhook=webhook is not None)
     authenticator = DatabaseAuthenticator(database, keyring, tokens)
     return GatewayDeps(
         database=database,
@@ -102,9 +111,11 @@ def gateway_over(
         page_tokens=PageTokens(keyring.keys("page-token")),
         authenticator=authenticator,
         policies=Policies(database),
-        meter=AccountMeter(TermsBook(database), UsageWriter(database, AccountWatch(database, keyring))),
+        meter=AccountMeter(TermsBook(database), UsageWriter(database, AccountWatch(reviews))),
+        reviews=reviews,
         sessions=sessions,
         code_guesses=MovingWindow(MAX_GUESSES),
+        webhook=webhook,
     )
 
 
@@ -148,6 +159,23 @@ def oidc_client(settings: Settings) -> OidcClient | None:
         if not HTTPS_OR_LOOPBACK.match(needed[variable]):
             raise ConfigurationError(f"{variable} must begin with https://, or be of this machine")
     return OidcClient(settings.oidc_issuer, settings.oidc_client_id, settings.oidc_redirect_url, secret)
+
+
+def webhook_of(settings: Settings) -> Webhook | None:
+    """Return where warnings are sent to, None where no URL is set.
+
+    Raises: ConfigurationError if there is no secret, or what is set cannot be used.
+    """
+    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+    if not settings.webhook_url:
+        return None
+    if not secret:
+        raise ConfigurationError(
+            "EMBERGATE_WEBHOOK_SECRET must be set as well: it signs what EMBERGATE_WEBHOOK_URL is sent"
+        )
+    from embergate.gateway.webhooks.webhook import Webhook  # an HTTP client, for the few servers that have one
+
+    return Webhook(settings.webhook_url, secret)
 
 
 async def prepare_gateway(settings: Settings) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from fastapi import Request
 
@@ -18,6 +18,10 @@ from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
 from embergate.web.metering import Meter
 from embergate.web.policy import ModelPolicies
+
+if TYPE_CHECKING:
+    from embergate.gateway.usage.suspension import Reviews
+    from embergate.gateway.webhooks.webhook import Webhook
 
 
 class ForgetfulAuthenticator(Authenticator, Protocol):
@@ -67,10 +71,13 @@ class GatewayDeps:
     sessions: SessionParts
     policies: ForgetfulPolicies
     meter: ForgetfulMeter
+    reviews: Reviews
     # By account: credit codes that were tried and that there are not.
     code_guesses: MovingWindow
     # How long the records of calls are kept.
     usage_retention: timedelta = DEFAULT_RETENTION
+    # Where warnings are sent to, if anywhere.
+    webhook: Webhook | None = None
 
 
 def gateway_of(request: Request) -> GatewayDeps:

@@ -25,6 +25,7 @@ from embergate.gateway.sessions.rules import SessionRules
 from embergate.gateway.users import service as users
 from embergate.gateway.users import store as user_store
 from embergate.gateway.users.schemas import User
+from embergate.gateway.webhooks.webhook import Webhook
 from embergate.inference.deps import Deps, InferenceLimits
 from embergate.storage.database import Database
 from embergate.web.caller import Role
@@ -69,11 +70,12 @@ class Platform:
         master_keys: tuple[bytes, ...] = (MASTER_KEY,),
         rules: SessionRules | None = None,
         oidc: OidcClient | None = None,
+        webhook: Webhook | None = None,
     ) -> None:
         self.database = database
         self.keyring = Keyring(master_keys)
         self.hasher = QuickHasher()
-        gateway = gateway_over(database, self.keyring, rules, oidc)
+        gateway = gateway_over(database, self.keyring, rules, oidc, webhook)
         self.gateway = replace(gateway, sessions=replace(gateway.sessions, passwords=Passwords(self.hasher)))
         limits = InferenceLimits(timeout_s=30)
         self.deps = Deps(
