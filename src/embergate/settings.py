@@ -154,6 +154,13 @@ class Settings(BaseSettings):
         description="Days that the record of each call is kept, and that its idempotency key is good for. Sums by quarters of "
         "an hour, from which bills are made, are kept for good.",
     )
+    webhook_url: str = Field(
+        "", description="Where warnings of a month's spend are sent: https, or of this machine. Empty for nowhere."
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="Signs what is sent: `whsec_` and 16 random bytes or more in base64, or any 16 characters or more.",
+    )
     models: Annotated[tuple[ModelSetting, ...], NoDecode] = Field(
         (ModelSetting(name="sentence-transformers/all-MiniLM-L6-v2"),),
         min_length=1,

@@ -8,7 +8,7 @@ import contextlib
 import os
 import re
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,6 +29,7 @@ from embergate.gateway.sessions.rules import SessionRules
 from embergate.gateway.sessions.tokens import AccessTokens
 from embergate.gateway.startup import check_keyring, first_account
 from embergate.gateway.usage.meter import AccountMeter
+from embergate.gateway.usage.suspension import Reviews
 from embergate.gateway.usage.terms import TermsBook
 from embergate.gateway.usage.watch import AccountWatch
 from embergate.gateway.usage.writer import UsageWriter
@@ -43,6 +44,7 @@ from embergate.web.memory_limits import MemoryLimiter
 
 if TYPE_CHECKING:
     from embergate.gateway.sessions.oidc import OidcProvider
+    from embergate.gateway.webhooks.webhook import Webhook
 
 DATABASE_FILE: Final = "embergate.db"
 SECRET_FILE: Final = "secret.key"  # noqa: S105 - a file's name
@@ -92,11 +94,24 @@ def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None
         open_keyring(settings),
         session_rules(settings),
         oidc_client(settings),
-        limiter=open_limiter(settings),
-        defaults=quota_defaults(settings),
-        answers_first=settings.usage_durability == "after_reply",
+        MeterOptions(
+            limiter=open_limiter(settings),
+            defaults=quota_defaults(settings),
+            answers_first=settings.usage_durability == "after_reply",
+            webhook=webhook_of(settings),
+        ),
     )
     return replace(gateway, usage_retention=timedelta(days=settings.usage_retention_days))
+
+
+@dataclass(frozen=True, slots=True)
+class MeterOptions:
+    """How calls are counted and charged, and who is told of what they cost; limits are counted in memory by default."""
+
+    limiter: Limiter = field(default_factory=MemoryLimiter)
+    defaults: QuotaDefaults = field(default_factory=QuotaDefaults)
+    answers_first: bool = False
+    webhook: Webhook | None = None
 
 
 def gateway_over(
@@ -104,28 +119,30 @@ def gateway_over(
     keyring: Keyring,
     rules: SessionRules | None = None,
     oidc: OidcClient | None = None,
-    *,
-    limiter: Limiter | None = None,
-    defaults: QuotaDefaults | None = None,
-    answers_first: bool = False,
+    options: MeterOptions | None = None,
 ) -> GatewayDeps:
-    """Return the gateway's parts over a database and the secrets that belong to it; limits are counted in memory by default."""
-    rules, limiter, defaults = rules or SessionRules(), limiter or MemoryLimiter(), defaults or QuotaDefaults()
+    """Return the gateway's parts over a database and the secrets that belong to it."""
+    rules, options = rules or SessionRules(), options or MeterOptions()
     tokens = AccessTokens(keyring, rules)
     sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), _oidc_provider(oidc) if oidc else None)
+    reviews = Reviews(database, keyring, by_webhook=options.webhook is not None)
     authenticator = DatabaseAuthenticator(database, keyring, tokens)
-    writer = UsageWriter(database, AccountWatch(database, keyring))
+    writer = UsageWriter(database, AccountWatch(reviews))
     return GatewayDeps(
         database=database,
         keyring=keyring,
         page_tokens=PageTokens(keyring.keys("page-token")),
         authenticator=authenticator,
         policies=Policies(database),
-        meter=AccountMeter(TermsBook(database), writer, limiter, defaults, answers_first=answers_first),
-        limiter=limiter,
-        quota_defaults=defaults,
+        meter=AccountMeter(
+            TermsBook(database), writer, options.limiter, options.defaults, answers_first=options.answers_first
+        ),
+        limiter=options.limiter,
+        quota_defaults=options.defaults,
+        reviews=reviews,
         sessions=sessions,
         code_guesses=MovingWindow(MAX_GUESSES),
+        webhook=options.webhook,
     )
 
 
@@ -189,6 +206,23 @@ def oidc_client(settings: Settings) -> OidcClient | None:
         if not HTTPS_OR_LOOPBACK.match(needed[variable]):
             raise ConfigurationError(f"{variable} must begin with https://, or be of this machine")
     return OidcClient(settings.oidc_issuer, settings.oidc_client_id, settings.oidc_redirect_url, secret)
+
+
+def webhook_of(settings: Settings) -> Webhook | None:
+    """Return where warnings are sent to, None where no URL is set.
+
+    Raises: ConfigurationError if there is no secret, or what is set cannot be used.
+    """
+    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+    if not settings.webhook_url:
+        return None
+    if not secret:
+        raise ConfigurationError(
+            "EMBERGATE_WEBHOOK_SECRET must be set as well: it signs what EMBERGATE_WEBHOOK_URL is sent"
+        )
+    from embergate.gateway.webhooks.webhook import Webhook  # an HTTP client, for the few servers that have one
+
+    return Webhook(settings.webhook_url, secret)
 
 
 async def prepare_gateway(settings: Settings) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from fastapi import Request
 
@@ -20,6 +20,10 @@ from embergate.web.keyring import Keyring
 from embergate.web.limits import Limiter
 from embergate.web.metering import Meter
 from embergate.web.policy import ModelPolicies
+
+if TYPE_CHECKING:
+    from embergate.gateway.usage.suspension import Reviews
+    from embergate.gateway.webhooks.webhook import Webhook
 
 
 class ForgetfulAuthenticator(Authenticator, Protocol):
@@ -72,10 +76,13 @@ class GatewayDeps:
     # What the meter counts limits with, and what counts for accounts without quotas of their own.
     limiter: Limiter
     quota_defaults: QuotaDefaults
+    reviews: Reviews
     # By account: credit codes that were tried and that there are not.
     code_guesses: MovingWindow
     # How long the records of calls are kept.
     usage_retention: timedelta = DEFAULT_RETENTION
+    # Where warnings are sent to, if anywhere.
+    webhook: Webhook | None = None
 
 
 def gateway_of(request: Request) -> GatewayDeps:

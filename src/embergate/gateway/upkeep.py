@@ -13,12 +13,13 @@ from embergate.gateway.api_keys.store import note_use
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.sessions import service as sessions
 from embergate.gateway.usage.retention import purge_records
-from embergate.gateway.usage.suspension import review_all
+from embergate.gateway.webhooks.delivery import deliver
 
 # A key's last use is known this exactly.
 SETTLE_EVERY_S: Final = 10.0
 # A month that has begun is noticed so soon, and what a process left undone when it died.
 REVIEW_EVERY_S: Final = 60.0
+SEND_EVERY_S: Final = 5.0
 PURGE_EVERY_S: Final = 3600.0
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 Task = Callable[[GatewayDeps], Awaitable[None]]
@@ -56,8 +57,13 @@ async def settle(gateway: GatewayDeps) -> None:
 
 
 async def review_accounts(gateway: GatewayDeps) -> None:
-    """Write down how accounts stand, where that is not yet done. Raises: UnavailableError."""
-    await review_all(gateway.database, gateway.keyring)
+    """Write down how accounts stand and of what they are warned, where that is not yet done. Raises: UnavailableError."""
+    await gateway.reviews.review_all()
+
+
+async def send_messages(gateway: GatewayDeps) -> None:
+    """Send what is in the outbox. Raises: UnavailableError."""
+    await deliver(gateway.database, gateway.webhook)
 
 
 async def purge(gateway: GatewayDeps) -> None:
@@ -75,6 +81,7 @@ async def purge_usage(gateway: GatewayDeps) -> None:
 TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (SETTLE_EVERY_S, settle),
     (REVIEW_EVERY_S, review_accounts),
+    (SEND_EVERY_S, send_messages),
     (PURGE_EVERY_S, purge),
     (PURGE_EVERY_S, purge_usage),
 )

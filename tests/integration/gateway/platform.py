@@ -12,7 +12,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from embergate.app.asgi import create_app
-from embergate.app.gateway import gateway_over
+from embergate.app.gateway import MeterOptions, gateway_over
 from embergate.engine.engine import Engine
 from embergate.engine.registry import Registry
 from embergate.gateway.accounts import service as accounts
@@ -27,11 +27,13 @@ from embergate.gateway.sessions.rules import SessionRules
 from embergate.gateway.users import service as users
 from embergate.gateway.users import store as user_store
 from embergate.gateway.users.schemas import User
+from embergate.gateway.webhooks.webhook import Webhook
 from embergate.inference.deps import Deps, InferenceLimits
 from embergate.storage.database import Database
 from embergate.web.caller import Role
 from embergate.web.keyring import Keyring
 from embergate.web.limits import Limiter
+from embergate.web.memory_limits import MemoryLimiter
 
 MASTER_KEY: Final = bytes(range(32))
 # For what is decided before any database is asked, or alike on both.
@@ -74,11 +76,13 @@ class Platform:
         oidc: OidcClient | None = None,
         limiter: Limiter | None = None,
         quotas: Mapping[str, int] | None = None,
+        webhook: Webhook | None = None,
     ) -> None:
         self.database = database
         self.keyring = Keyring(master_keys)
         self.hasher = QuickHasher()
-        gateway = gateway_over(database, self.keyring, rules, oidc, limiter=limiter, defaults=QuotaDefaults(quotas))
+        options = MeterOptions(limiter or MemoryLimiter(), QuotaDefaults(quotas), webhook=webhook)
+        gateway = gateway_over(database, self.keyring, rules, oidc, options)
         self.gateway = replace(gateway, sessions=replace(gateway.sessions, passwords=Passwords(self.hasher)))
         limits = InferenceLimits(timeout_s=30)
         self.deps = Deps(

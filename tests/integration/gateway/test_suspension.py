@@ -25,7 +25,7 @@ from embergate.gateway.money import NANOS_PER_UNIT
 from embergate.gateway.upkeep import review_accounts
 from embergate.gateway.usage import suspension
 from embergate.gateway.usage.standing import MONTHLY_SPEND, Billing
-from embergate.gateway.usage.suspension import review_in, review_one
+from embergate.gateway.usage.suspension import review_in
 from embergate.gateway.usage.watch import AccountWatch
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import AccountRow, QuotaRow
@@ -268,7 +268,7 @@ async def test_charges_redemptions_and_reviews_at_once_never_wait_for_each_other
         await asyncio.gather(*(call(platform, demand(number)) for number in range(60)))
 
     async def review_often() -> None:
-        await asyncio.gather(*(review_one(platform.database, "acme", platform.keyring) for _ in range(20)))
+        await asyncio.gather(*(platform.gateway.reviews.review_one("acme") for _ in range(20)))
 
     answers, _, _ = await asyncio.gather(redeem_all(), charge_all(), review_often())
     assert [answer.status_code for answer in answers] == [200] * 8

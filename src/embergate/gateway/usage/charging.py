@@ -33,7 +33,7 @@ CallKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """What came of a record; `standing` is its account's after the whole group.
+    """What came of a record; `standing` is its account's after the whole group, `is_to_be_warned` if that reached an amount.
 
     `refused` says why it was not charged. What was charged before is repeated; `is_other_body` tells that what was sent then
     was not the same.
@@ -43,6 +43,7 @@ class Charged:
     refused: SuspendState | None = None
     is_repeated: bool = False
     is_other_body: bool = False
+    is_to_be_warned: bool = False
 
 
 @dataclass(slots=True)
@@ -85,8 +86,17 @@ def charge(
         _write_records(connection, group.accepted, moment, known)
         _write_sums(connection, group.accepted, slot_of(moment))
         _post(connection, group.accepted, moment, before)
+    to_be_warned = {
+        account_id
+        for account_id, after in group.standings.items()
+        if after.amounts_reached != before[account_id].amounts_reached
+    }
     return [
-        Charged(group.standings[record.dimensions.account_id], **outcome)
+        Charged(
+            group.standings[record.dimensions.account_id],
+            is_to_be_warned=record.dimensions.account_id in to_be_warned,
+            **outcome,
+        )
         for record, outcome in zip(records, outcomes, strict=True)
     ]
 

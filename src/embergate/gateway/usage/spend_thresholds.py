@@ -9,10 +9,11 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from embergate.aip.errors import InvalidArgumentError
-from embergate.aip.message import parse_message
 from embergate.gateway.accounts.schemas import NotificationSettings
-from embergate.gateway.money import nanos_of
+from embergate.gateway.money import NANOS_PER_UNIT, nanos_of
 
+# Of the monthly limit.
+ALWAYS_PERCENT: Final = 80
 FIELD: Final = "monthlySpendThresholds"
 
 
@@ -31,15 +32,17 @@ def thresholds_of(settings: NotificationSettings) -> tuple[int, ...]:
 
 
 def stored_thresholds(document: Mapping[str, Any] | None) -> tuple[int, ...]:
-    """Return the amounts in an account's settings as they are stored."""
-    return thresholds_of(parse_message(NotificationSettings, dict(document))) if document else ()
+    """Return the amounts in an account's settings as they are stored, checked; every charge asks for them."""
+    if not document:
+        return ()
+    return tuple(int(money["units"]) * NANOS_PER_UNIT + money["nanos"] for money in document[FIELD])
 
 
 def warning_amounts(own_nanos: Collection[int], monthly_limit_nanos: int | None) -> tuple[int, ...]:
     """Return at what amounts an account is warned; one of its own that is no less than the limit is none."""
     if monthly_limit_nanos is None:
         return tuple(sorted(own_nanos))
-    always = monthly_limit_nanos * 4 // 5
+    always = monthly_limit_nanos * ALWAYS_PERCENT // 100
     return tuple(
         sorted({*(nanos for nanos in own_nanos if nanos < monthly_limit_nanos), *([always] if always else [])})
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import Connection, Table, bindparam, select
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Table, bindparam, select
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.credits.ledger import credit_of
 from embergate.gateway.money import NANOS_PER_UNIT
+from embergate.gateway.usage.spend_thresholds import stored_thresholds, warning_amounts
 from embergate.storage.tables.accounts import AccountRow, QuotaRow
 from embergate.storage.tables.credits import BalanceRow
 
@@ -27,7 +28,9 @@ QUOTAS: Final[Table] = QuotaRow.__table__  # type: ignore[assignment]
 BALANCES: Final[Table] = BalanceRow.__table__  # type: ignore[assignment]
 # Statements that every call waits for are made once: to make one takes as long as to run it.
 PLAIN_ACCOUNTS: Final = (
-    select(ACCOUNTS.c.id, ACCOUNTS.c.billing, ACCOUNTS.c.suspend_state, QUOTAS.c.value)
+    select(
+        ACCOUNTS.c.id, ACCOUNTS.c.billing, ACCOUNTS.c.suspend_state, ACCOUNTS.c.notification_settings, QUOTAS.c.value
+    )
     .outerjoin(QUOTAS, (QUOTAS.c.account_id == ACCOUNTS.c.id) & (QUOTAS.c.id == MONTHLY_SPEND))
     .where(ACCOUNTS.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(ACCOUNTS.c.id)
@@ -55,6 +58,16 @@ class Standing:
     credit_nanos: int
     spent_nanos: int
     monthly_limit_nanos: int | None
+    # At what spend it wants to be warned.
+    own_thresholds_nanos: tuple[int, ...] = ()
+
+    @property
+    def amounts_reached(self) -> tuple[int, ...]:
+        """The amounts to be warned of that it has spent this month."""
+        if not self.own_thresholds_nanos and self.monthly_limit_nanos is None:
+            return ()
+        amounts = warning_amounts(self.own_thresholds_nanos, self.monthly_limit_nanos)
+        return tuple(nanos for nanos in amounts if nanos <= self.spent_nanos)
 
     @property
     def computed_state(self) -> SuspendState:
@@ -87,9 +100,14 @@ class Standing:
         return max(0, min(cost_nanos, self.credit_nanos))
 
 
+def month_of(moment: datetime) -> str:
+    """Return the month of a moment, in UTC, as 2026-01."""
+    return f"{moment.astimezone(UTC):%Y-%m}"
+
+
 def spend_of(account_id: str, moment: datetime) -> str:
     """Return the ledger account that gathers what an account is charged in a month, in UTC."""
-    return f"accounts/{account_id}/spend/{moment:%Y-%m}"
+    return f"accounts/{account_id}/spend/{month_of(moment)}"
 
 
 def receivable_of(account_id: str) -> str:
@@ -114,6 +132,7 @@ def standings(
             credit_nanos=found.get(credit_of(row.id), 0),
             spent_nanos=found.get(spend_of(row.id, moment), 0),
             monthly_limit_nanos=None if row.value is None else row.value * NANOS_PER_UNIT,
+            own_thresholds_nanos=stored_thresholds(row.notification_settings),
         )
         for row in accounts
     }

@@ -12,9 +12,7 @@ import structlog
 
 from embergate.errors import UnavailableError
 from embergate.gateway.usage.charging import Charged
-from embergate.gateway.usage.suspension import is_due, review_one
-from embergate.storage.database import Database
-from embergate.web.keyring import Keyring
+from embergate.gateway.usage.suspension import Reviews, is_state_due
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -22,17 +20,16 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class AccountWatch:
     """Looks at what was charged. At most one review is under way, and each account waits once."""
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, reviews: Reviews) -> None:
         """Have seen nothing yet."""
-        self._database = database
-        self._keyring = keyring
+        self._reviews = reviews
         self._due: dict[str, None] = {}
         self._task: asyncio.Task[None] | None = None
 
     def notice(self, outcomes: Iterable[Charged]) -> None:
         """Look at what a group of charges, which are committed, has made of their accounts; return at once."""
         for charged in outcomes:
-            if is_due(charged.standing):
+            if charged.is_to_be_warned or is_state_due(charged.standing):
                 self._due[charged.standing.account_id] = None
         if self._due and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
@@ -47,7 +44,7 @@ class AccountWatch:
             account_id = next(iter(self._due))
             del self._due[account_id]
             try:
-                await review_one(self._database, account_id, self._keyring)
+                await self._reviews.review_one(account_id)
             except UnavailableError:
                 log.warning("review_put_off", account=account_id)
             except Exception:

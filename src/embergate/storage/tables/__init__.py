@@ -5,8 +5,9 @@ from embergate.storage.tables import (
     audit,
     credentials,
     credits,  # noqa: A004 - nobody quits by it
+    notices,
     prices,
     usage,
 )
 
-__all__ = ["accounts", "audit", "credentials", "credits", "prices", "usage"]
+__all__ = ["accounts", "audit", "credentials", "credits", "notices", "prices", "usage"]

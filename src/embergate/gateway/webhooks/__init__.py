@@ -1,0 +1,1 @@
+"""Telling others by HTTP what has happened, for as long as it takes."""
