@@ -50,3 +50,25 @@ def test_webhook_without_a_secret_stops_the_start(data_dir: Path) -> None:
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+def test_bill_is_exported_whole(data_dir: Path, tmp_path: Path, tiny_model: str) -> None:
+    operator = Operator.of(data_dir)
+    output = tmp_path / "focus.csv"
+    with Server(data_dir, self_check="false", models=tiny_model) as server:
+        server.ready()
+        with server.client() as http:
+            model = http.get("/v1/models").json()["data"][0]["id"]
+            headers = {"fireworks-annotations": "team=search"}
+            answer = http.post("/v1/embeddings", json={"model": model, "input": "hello"}, headers=headers)
+            assert answer.status_code == 200
+        days = ("--start", "2020-01-01", "--end", "2126-01-01")
+        assert operator.json("billing", "export", "default", *days, "--output", str(output))["rows"] == 1
+    header, row = output.read_text().splitlines()
+    assert header.startswith("BilledCost,BillingAccountId,")
+    assert f"{answer.json()['usage']['total_tokens']},Tokens" in row
+    assert output.stat().st_mode & 0o077 == 0
+    bad = ("--start", "2026-01-02", "--end", "2026-01-01", "--output", str(output))
+    assert "endTime must be of a later day" in operator.refused("billing", "export", "default", *bad, expect=2)
+    (entry,) = operator.json("audit", "list", "default", "--filter", "method:ExportBilling")
+    assert entry["isAdminAction"] is True

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.scalars import Timestamp
 from embergate.gateway.access import Permission
 from embergate.gateway.answers import answer
@@ -19,6 +18,7 @@ from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
 from embergate.gateway.money import money_of
 from embergate.gateway.resource_type import QueryParameters
+from embergate.gateway.usage.days import whole_days
 from embergate.gateway.usage.prices import MILLION
 from embergate.gateway.usage.queries import Line, lines
 from embergate.gateway.usage.records import EMBEDDING
@@ -37,12 +37,7 @@ class BillingSummaryParameters(QueryParameters):
 
     def days(self) -> tuple[datetime, datetime]:
         """Return the midnights at both ends. Raises: InvalidArgumentError if no day is between them."""
-        start, end = (
-            time.replace(hour=0, minute=0, second=0, microsecond=0) for time in (self.start_time, self.end_time)
-        )
-        if start >= end:
-            raise InvalidArgumentError("endTime must be of a later day than startTime, in UTC", field="endTime")
-        return start, end
+        return whole_days(self.start_time, self.end_time)
 
 
 @router.get("/accounts/{account_id}/billing/summary", **GET.route("Tell what an account's usage cost"))

@@ -35,6 +35,16 @@ def zone_of(name: str) -> ZoneInfo:
         ) from None
 
 
+def whole_days(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """Return the midnights in UTC at or before two moments. Raises: InvalidArgumentError if no day is between them."""
+    first, after = (
+        moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) for moment in (start, end)
+    )
+    if first >= after:
+        raise InvalidArgumentError("endTime must be of a later day than startTime, in UTC", field="endTime")
+    return first, after
+
+
 def days_in(start: datetime, end: datetime, zone: ZoneInfo) -> Iterator[Day]:
     """Yield the days of a zone that a half-open range of moments touches, the first and last perhaps in part."""
     day = start.astimezone(zone).date()
