@@ -63,7 +63,7 @@ def url(server: str) -> str:
 @pytest.fixture
 async def limiters(url: str) -> AsyncIterator[list[RedisLimiter]]:
     """Two servers' limiters on one Redis."""
-    made = [RedisLimiter(url, lease_s=0.3) for _ in range(2)]
+    made = [RedisLimiter(url, lease_s=0.6, timeout_s=30) for _ in range(2)]
     yield made
     for limiter in made:
         await limiter.close()
@@ -124,10 +124,10 @@ async def test_places_of_a_server_that_was_killed_become_free(limiters: list[Red
     killed, other = limiters
     for _ in range(2):
         claimed(await killed.claim("a", [], places=PLACES))
-    await asyncio.sleep(0.45)  # longer than a lease: they are renewed
+    await asyncio.sleep(0.8)  # longer than a lease: they are renewed
     refused(await other.claim("a", [], places=PLACES))
     await killed.close()  # it renews no more
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(0.7)
     assert await other.num_places("a") == 0
     claimed(await other.claim("a", [], places=PLACES))
 

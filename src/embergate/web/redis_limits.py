@@ -27,9 +27,10 @@ from embergate.web.redis_scripts import CLAIM, GIVE_BACK, RENEW
 # What a killed server held is free again after this.
 LEASE_S: Final = 30.0
 RENEWALS_A_LEASE: Final = 3
-TIMEOUT_S: Final = 0.5
+# NOTE: far longer than Redis ever takes: a busy server finds out late, too, and limits would come apart for no reason.
+TIMEOUT_S: Final = 3.0
 # How long Redis is left alone after it could not be reached.
-OUTAGE_S: Final = 1.0
+OUTAGE_S: Final = 5.0
 MAX_CONNECTIONS: Final = 32
 NO_PLACE: Final = -1
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -43,15 +44,15 @@ class _RedisClaim(Claim):
 class RedisLimiter:
     """Counts in Redis."""
 
-    def __init__(self, url: str, *, lease_s: float = LEASE_S) -> None:
+    def __init__(self, url: str, *, lease_s: float = LEASE_S, timeout_s: float = TIMEOUT_S) -> None:
         """Connect when there is something to count. Raises: ConfigurationError if this is no URL of a Redis."""
         try:
             pool = BlockingConnectionPool.from_url(
                 url,
                 max_connections=MAX_CONNECTIONS,
-                timeout=TIMEOUT_S,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=TIMEOUT_S,
+                timeout=timeout_s,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
                 # NOTE: a claim that is sent twice would be charged twice.
                 retry=Retry(NoBackoff(), 0),
             )
