@@ -26,7 +26,7 @@ async def test_document_is_valid_openapi_3_1_and_its_schemas_are_json_schemas(pl
     for schema in document["components"]["schemas"].values():
         jsonschema_rs.meta.validate(schema)
     names = {(parameter["in"], parameter["name"]) for parameter in parameters_of(document)}
-    assert {where for where, _ in names} == {"path", "query"}
+    assert {where for where, _ in names} == {"header", "path", "query"}
     assert ("path", "model_id") in names  # and not as the router writes it, `model_id:path`
 
 
