@@ -55,7 +55,8 @@ def test_architecture_that_is_not_built_in_equals_transformers(electra: Path) ->
     for vector, row in zip(vectors, model.tokenizer.encode_texts(texts), strict=True):
         with torch.inference_mode():
             states = reference(input_ids=torch.from_numpy(row.input_ids[None].astype(np.int64))).last_hidden_state[0]
-        np.testing.assert_allclose(vector, states.mean(dim=0).numpy(), atol=1e-5)
+        # Weights are random, vectors not normalised, and sums in a batch are made in another order than alone.
+        np.testing.assert_allclose(vector, states.mean(dim=0).numpy(), atol=5e-5)
     model.close()
 
 
