@@ -107,6 +107,7 @@ def serving_lifespan(
         yield
         loading.cancel()
         upkeep.cancel()
+        await asyncio.wait([upkeep])  # what it is writing is written before the database is closed
         await settle(gateway)
         await gateway.meter.close()
         await gateway.database.close()
