@@ -205,3 +205,43 @@ async def test_answer_may_leave_before_its_charge_is_written(
     may_write.set()
     await platform.gateway.meter.close()
     assert await charged(platform) == (2, 2 * COST_NANOS)
+
+
+async def test_repeated_call_with_other_annotations_leaves_no_gap_for_the_next(platform: Platform) -> None:
+    await set_up(platform, credit_nanos=10 * COST_NANOS)
+    named = {"idempotency_key": "mine", "request_digest": b"a" * 32}
+    other = Annotations(team="other")
+    assert await call(platform, demand(0, **named)) == "answered"
+    assert await call(platform, demand(1, annotations=other, **named)) == "answered"  # charged before: not written
+    assert await call(platform, demand(2, annotations=other)) == "answered"
+    assert await charged(platform) == (2, 2 * COST_NANOS)
+
+
+async def test_account_whose_first_charge_was_refused_is_served_once_it_has_credit(
+    platform: Platform, database_url: str
+) -> None:
+    await set_up(platform, credit_nanos=COST_NANOS)
+    other_database = Database.open(database_url)
+    other = Platform(other_database)
+    async with platform.gateway.meter.open(demand(0, annotations=Annotations(team="other"))) as tab:
+        await tab.reserve([TOKENS])
+        assert await call(other, demand(1)) == "answered"  # meanwhile, by another server: the credit is gone
+        with pytest.raises(SuspendedError):
+            await tab.settle()
+    async with platform.database.writing() as db:
+        await post(db, "test", CURRENCY, {credit_of("acme"): COST_NANOS, GRANTED_CREDIT: -COST_NANOS})
+    platform.gateway.meter.forget()
+    assert await call(platform, demand(2, annotations=Annotations(team="other"))) == "answered"
+    assert await charged(platform) == (2, 2 * COST_NANOS)
+    other.close()
+    await other_database.close()
+
+
+async def test_key_is_held_to_its_body_also_where_answers_leave_first(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await set_up(platform, credit_nanos=10 * COST_NANOS)
+    monkeypatch.setattr(platform.gateway.meter, "_answers_first", True)
+    assert await call(platform, demand(0, idempotency_key="mine", request_digest=b"a" * 32)) == "answered"
+    with pytest.raises(InvalidRequestError, match="another request"):
+        await call(platform, demand(1, idempotency_key="mine", request_digest=b"b" * 32))

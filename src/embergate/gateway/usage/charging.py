@@ -45,6 +45,11 @@ class Charged:
     is_other_body: bool = False
     is_to_be_warned: bool = False
 
+    @property
+    def is_written(self) -> bool:
+        """Whether there is a record of it, and so its dimensions."""
+        return self.refused is None and not self.is_repeated
+
 
 @dataclass(slots=True)
 class _Group:

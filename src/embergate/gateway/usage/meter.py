@@ -146,7 +146,7 @@ class _Tab:
         self._is_charging = True
         tokens, self._tokens = self._tokens, None
         charging = self._writer.submit(self._record(), partial(self._on_done, tokens))
-        if self._answers_first:
+        if self._answers_first and self._demand.idempotency_key is None:  # what a key is good for is known only then
             return
         charged = await asyncio.shield(charging)
         if charged.refused is not None:

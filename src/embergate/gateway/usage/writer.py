@@ -87,7 +87,9 @@ class UsageWriter:
         outcomes = await self._database.write(partial(charge, records=records, moment=now(), known=self._known))
         if len(self._known) >= MAX_KNOWN:  # callers make them up, by their annotations
             self._known.clear()
-        self._known |= {record.dimensions.id for record in records}
+        # NOTE: not of records that were refused or repeated: their dimensions were not written, and records refer to them.
+        written = zip(records, outcomes, strict=True)
+        self._known |= {record.dimensions.id for record, outcome in written if outcome.is_written}
         return outcomes
 
 
