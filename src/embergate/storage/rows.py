@@ -6,9 +6,9 @@ Relationships, where a table has any, are `lazy="raise"`: a query that hides beh
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, MetaData, String, Text, TypeDecorator
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, MetaData, String, Table, Text, TypeDecorator
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.type_api import TypeEngine
@@ -81,6 +81,11 @@ class Json(TypeDecorator[Any]):
 def collation(kind: TypeEngine[Any]) -> str | None:
     """Return the collation that a type has in PostgreSQL, None where that is the database's own."""
     return getattr(kind.dialect_impl(POSTGRESQL), "collation", None)
+
+
+def table_of(row: type[Base]) -> Table:
+    """Return the table of a class of rows, for statements that make none."""
+    return cast(Table, row.__table__)
 
 
 def text(length: int | None = None) -> String:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Table, insert, update
+from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate import __version__
@@ -22,6 +22,7 @@ from embergate.clock import now
 from embergate.gateway.audit.redaction import bounded, redact, storable
 from embergate.ids import new_id
 from embergate.storage.insertion import dialect_insert
+from embergate.storage.rows import table_of
 from embergate.storage.tables.audit import AuditEntryRow, AuditHeadRow
 from embergate.web.caller import Caller
 
@@ -56,8 +57,8 @@ SEALED: Final = (
     "client_ip",
     "api_key_id",
 )
-ENTRIES: Final[Table] = AuditEntryRow.__table__  # type: ignore[assignment]
-HEADS: Final[Table] = AuditHeadRow.__table__  # type: ignore[assignment]
+ENTRIES: Final = table_of(AuditEntryRow)
+HEADS: Final = table_of(AuditHeadRow)
 
 
 @dataclass(slots=True)

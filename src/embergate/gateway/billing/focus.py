@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Row, Select, Table, select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.gateway.money import NANOS_PER_UNIT
@@ -20,11 +20,9 @@ from embergate.gateway.usage.days import ONE_DAY
 from embergate.gateway.usage.prices import MILLION
 from embergate.gateway.usage.records import EMBEDDING, SPANS, slot_of, start_of
 from embergate.gateway.usage.standing import CURRENCY
+from embergate.gateway.usage.tables import DIMENSIONS, DIMENSIONS_OF_SLOT, SLOTS
 from embergate.storage.tables.accounts import AccountRow
-from embergate.storage.tables.usage import UsageDimensionsRow, UsageSlotRow
 
-DIMENSIONS: Final[Table] = UsageDimensionsRow.__table__  # type: ignore[assignment]
-SLOTS: Final[Table] = UsageSlotRow.__table__  # type: ignore[assignment]
 ROWS_AT_ONCE: Final = 1_000
 PROVIDER: Final = "Embergate"
 # What a tag that is not a user's own begins with.
@@ -84,11 +82,10 @@ async def focus_rows(
 
 
 def _usage(account_id: str, start: datetime, end: datetime) -> Select[Any]:
-    joined = (SLOTS.c.account_id == DIMENSIONS.c.account_id) & (SLOTS.c.dimensions_id == DIMENSIONS.c.id)
     # In the order of the key, so that nothing is sorted.
     return (
         select(DIMENSIONS, SLOTS.c.slot, SLOTS.c.prompt_tokens, SLOTS.c.cached_tokens)
-        .join_from(DIMENSIONS, SLOTS, joined)
+        .join_from(DIMENSIONS, SLOTS, DIMENSIONS_OF_SLOT)
         .where(
             DIMENSIONS.c.account_id == account_id,
             SLOTS.c.quarters == SPANS[0],

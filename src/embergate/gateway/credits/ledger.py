@@ -21,7 +21,6 @@ from sqlalchemy import (
     Integer,
     Select,
     Subquery,
-    Table,
     cast,
     func,
     insert,
@@ -37,12 +36,13 @@ from embergate.clock import now
 from embergate.errors import FailedPreconditionError
 from embergate.ids import new_id
 from embergate.storage.insertion import UpsertingInsert, dialect_insert, insert_for
+from embergate.storage.rows import table_of
 from embergate.storage.tables.credits import BalanceRow, PostingRow
 
 # What the platform has given away: as far below zero as all the credit ever granted.
 GRANTED_CREDIT: Final = "platform/granted-credit"
-BALANCES: Final[Table] = BalanceRow.__table__  # type: ignore[assignment]
-POSTINGS: Final[Table] = PostingRow.__table__  # type: ignore[assignment]
+BALANCES: Final = table_of(BalanceRow)
+POSTINGS: Final = table_of(PostingRow)
 INSERT_POSTINGS: Final = insert(POSTINGS)
 HALF_BITS: Final = 32
 # NOTE: as a parameter it would be a bigint, by which PostgreSQL does not shift.

@@ -7,18 +7,16 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, func, select
 
 from embergate.clock import now
 from embergate.gateway.call import Call
 from embergate.gateway.money import NANOS_PER_UNIT
 from embergate.gateway.quotas.known import CONCURRENT_REQUESTS, PROMPT_TOKENS, REQUESTS, Scope
 from embergate.gateway.usage.standing import MONTHLY_SPEND, standings
-from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow
+from embergate.gateway.usage.tables import DIMENSIONS, DIMENSIONS_OF_RECORD, RECORDS
 
 A_MINUTE: Final = timedelta(minutes=1)
-DIMENSIONS: Final[Table] = UsageDimensionsRow.__table__  # type: ignore[assignment]
-RECORDS: Final[Table] = UsageRecordRow.__table__  # type: ignore[assignment]
 
 
 async def usage_of(call: Call) -> dict[str, float]:
@@ -38,11 +36,10 @@ async def usage_of(call: Call) -> dict[str, float]:
 
 
 def _last_minute(account_id: str, moment: datetime, connection: Connection) -> dict[str, int]:
-    joined = (RECORDS.c.account_id == DIMENSIONS.c.account_id) & (RECORDS.c.dimensions_id == DIMENSIONS.c.id)
     subjects = (DIMENSIONS.c.model, DIMENSIONS.c.api_key_id, RECORDS.c.user_id)
     statement = (
         select(*subjects, func.count(), func.sum(RECORDS.c.prompt_tokens))
-        .join_from(RECORDS, DIMENSIONS, joined)
+        .join_from(RECORDS, DIMENSIONS, DIMENSIONS_OF_RECORD)
         .where(RECORDS.c.account_id == account_id, RECORDS.c.time > moment - A_MINUTE)
         .group_by(*subjects)
     )

@@ -13,19 +13,16 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, insert, select, tuple_
+from sqlalchemy import Connection, insert, select, tuple_
 
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.credits.ledger import Transaction, credit_of, post_all
 from embergate.gateway.usage.records import SPANS, UsageRecord, slot_of
 from embergate.gateway.usage.standing import CURRENCY, Standing, receivable_of, spend_of, standings
+from embergate.gateway.usage.tables import DIMENSIONS, RECORDS, SLOTS
 from embergate.storage.insertion import UpsertingInsert, insert_for
-from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow, UsageSlotRow
 
 SUMS: Final = ("num_requests", "prompt_tokens", "cached_tokens", "cost_nanos")
-RECORDS: Final[Table] = UsageRecordRow.__table__  # type: ignore[assignment]
-DIMENSIONS: Final[Table] = UsageDimensionsRow.__table__  # type: ignore[assignment]
-SLOTS: Final[Table] = UsageSlotRow.__table__  # type: ignore[assignment]
 INSERT_RECORDS: Final = insert(RECORDS)
 # An account and what it named a call by.
 CallKey = tuple[str, str]

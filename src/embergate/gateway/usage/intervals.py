@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Table, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
 
 from embergate.gateway.usage.records import EPOCH, SLOT, slot_of, start_of
-from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow, UsageSlotRow
+from embergate.gateway.usage.tables import DIMENSIONS, DIMENSIONS_OF_RECORD, DIMENSIONS_OF_SLOT, RECORDS, SLOTS
 
-DIMENSIONS: Final[Table] = UsageDimensionsRow.__table__  # type: ignore[assignment]
-SLOTS: Final[Table] = UsageSlotRow.__table__  # type: ignore[assignment]
-RECORDS: Final[Table] = UsageRecordRow.__table__  # type: ignore[assignment]
 A_SECOND: Final = timedelta(seconds=1)
 SECONDS_A_MINUTE: Final = 60
 
@@ -59,12 +56,11 @@ def tokens_by_model(connection: Connection, account_id: str, intervals: Interval
     in_range = (
         (SLOTS.c.quarters == 1) & (SLOTS.c.slot >= slot_of(intervals.start)) & (SLOTS.c.slot < slot_of(intervals.end))
     )
-    joined = (SLOTS.c.account_id == DIMENSIONS.c.account_id) & (SLOTS.c.dimensions_id == DIMENSIONS.c.id)
     # A number each, of whole numbers: the quarter of an hour counted from the first, by quarters an interval.
     number = (SLOTS.c.slot - slot_of(intervals.start)) // (intervals.length // SLOT)
     numbered = (
         select(DIMENSIONS.c.model, number.label("number"), SLOTS.c.prompt_tokens)
-        .join_from(SLOTS, DIMENSIONS, joined)
+        .join_from(SLOTS, DIMENSIONS, DIMENSIONS_OF_SLOT)
         .where(DIMENSIONS.c.account_id == account_id, in_range)
         .subquery()
     )
@@ -87,11 +83,10 @@ class Peaks:
 def peaks_by_model(connection: Connection, account_id: str, intervals: Intervals) -> dict[str, Peaks]:
     """Return the peaks of each model, and under "" those of all together, from the records of single calls."""
     minute = _minute_of(connection.dialect.name)
-    joined = (RECORDS.c.account_id == DIMENSIONS.c.account_id) & (RECORDS.c.dimensions_id == DIMENSIONS.c.id)
     in_range = (RECORDS.c.time >= intervals.start) & (RECORDS.c.time < intervals.end)
     numbered = (
         select(DIMENSIONS.c.model, minute.label("minute"), RECORDS.c.prompt_tokens, RECORDS.c.cached_tokens)
-        .join_from(RECORDS, DIMENSIONS, joined)
+        .join_from(RECORDS, DIMENSIONS, DIMENSIONS_OF_RECORD)
         .where(RECORDS.c.account_id == account_id, in_range)
         .subquery()
     )

@@ -16,7 +16,6 @@ from sqlalchemy import (
     Connection,
     Integer,
     Select,
-    Table,
     and_,
     column,
     exists,
@@ -29,11 +28,8 @@ from sqlalchemy import (
 from embergate.gateway.usage.days import Day
 from embergate.gateway.usage.records import SPANS, slot_after, slot_of, spans_of, start_of
 from embergate.gateway.usage.retention import records_since, whole_quarters
-from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow, UsageSlotRow
+from embergate.gateway.usage.tables import DIMENSIONS, DIMENSIONS_OF_RECORD, DIMENSIONS_OF_SLOT, RECORDS, SLOTS
 
-DIMENSIONS: Final[Table] = UsageDimensionsRow.__table__  # type: ignore[assignment]
-SLOTS: Final[Table] = UsageSlotRow.__table__  # type: ignore[assignment]
-RECORDS: Final[Table] = UsageRecordRow.__table__  # type: ignore[assignment]
 # What usage can be grouped and filtered by, and the column that has it.
 KEYS: Final[Mapping[str, ColumnElement[str]]] = {
     "model_name": DIMENSIONS.c.model,
@@ -78,8 +74,7 @@ def usage_by_day(
 def values_used(connection: Connection, account_id: str, start: datetime, end: datetime) -> dict[str, list[str]]:
     """Return the values of each key that were used in a range, in order; without what nobody said."""
     in_range = exists().where(
-        SLOTS.c.account_id == DIMENSIONS.c.account_id,
-        SLOTS.c.dimensions_id == DIMENSIONS.c.id,
+        DIMENSIONS_OF_SLOT,
         SLOTS.c.quarters == 1,
         SLOTS.c.slot >= slot_of(start),
         SLOTS.c.slot < slot_after(end),
@@ -162,8 +157,7 @@ def _by_whole_slots(
     of_day = (
         select(func.sum(SLOTS.c.prompt_tokens))
         .where(
-            SLOTS.c.account_id == DIMENSIONS.c.account_id,
-            SLOTS.c.dimensions_id == DIMENSIONS.c.id,
+            DIMENSIONS_OF_SLOT,
             SLOTS.c.quarters == spans.c.quarters,
             SLOTS.c.slot >= spans.c.first,
             SLOTS.c.slot < spans.c.after,
@@ -181,10 +175,9 @@ def _by_whole_slots(
 def _by_records(
     grouped: Sequence[ColumnElement[str]], where: ColumnElement[bool], start: datetime, end: datetime
 ) -> Select[Any]:
-    joined = (RECORDS.c.account_id == DIMENSIONS.c.account_id) & (RECORDS.c.dimensions_id == DIMENSIONS.c.id)
     columns: list[ColumnElement[Any]] = [*grouped, func.sum(RECORDS.c.prompt_tokens)]
     in_range = and_(where, RECORDS.c.time >= start, RECORDS.c.time < end)
-    return select(*columns).join_from(RECORDS, DIMENSIONS, joined).where(in_range).group_by(*grouped)
+    return select(*columns).join_from(RECORDS, DIMENSIONS, DIMENSIONS_OF_RECORD).where(in_range).group_by(*grouped)
 
 
 def _cut_off(day: Day) -> list[tuple[datetime, datetime]]:

@@ -9,14 +9,16 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, delete, select
 
 from embergate.clock import monotonic_s, now
 from embergate.gateway.usage.days import Day
 from embergate.gateway.usage.records import slot_after, slot_of, start_of
+from embergate.gateway.usage.tables import RECORDS
 from embergate.storage.database import Database
 from embergate.storage.insertion import insert_for
-from embergate.storage.tables.usage import UsageHorizonRow, UsageRecordRow
+from embergate.storage.rows import table_of
+from embergate.storage.tables.usage import UsageHorizonRow
 
 DEFAULT_RETENTION: Final = timedelta(days=90)
 # So many are deleted in one transaction, for which a charge waits on SQLite.
@@ -25,8 +27,7 @@ PAUSE_S: Final = 0.05
 # After so long a purge leaves the rest to the next one.
 BUDGET_S: Final = 300.0
 HORIZON_ID: Final = 1
-RECORDS: Final[Table] = UsageRecordRow.__table__  # type: ignore[assignment]
-HORIZONS: Final[Table] = UsageHorizonRow.__table__  # type: ignore[assignment]
+HORIZONS: Final = table_of(UsageHorizonRow)
 
 
 async def purge_records(database: Database, retention: timedelta, *, budget_s: float = BUDGET_S) -> int:

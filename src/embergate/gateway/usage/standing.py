@@ -11,21 +11,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import Connection, Table, bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
 from embergate.gateway.accounts.schemas import SuspendState
-from embergate.gateway.credits.ledger import credit_of
+from embergate.gateway.credits.ledger import BALANCES, credit_of
 from embergate.gateway.money import NANOS_PER_UNIT
 from embergate.gateway.usage.spend_thresholds import stored_thresholds, warning_amounts
+from embergate.storage.rows import table_of
 from embergate.storage.tables.accounts import AccountRow, QuotaRow
-from embergate.storage.tables.credits import BalanceRow
 
 CURRENCY: Final = "USD"
 MONTHLY_SPEND: Final = "monthly-spend-usd"
 
-ACCOUNTS: Final[Table] = AccountRow.__table__  # type: ignore[assignment]
-QUOTAS: Final[Table] = QuotaRow.__table__  # type: ignore[assignment]
-BALANCES: Final[Table] = BalanceRow.__table__  # type: ignore[assignment]
+ACCOUNTS: Final = table_of(AccountRow)
+QUOTAS: Final = table_of(QuotaRow)
 # Statements that every call waits for are made once: to make one takes as long as to run it.
 PLAIN_ACCOUNTS: Final = (
     select(
