@@ -101,7 +101,7 @@ async def fill(platform: Platform, count: int) -> str:
     records = text(RECORDS.format(numbers=NUMBERS[dialect], moment=moment))
     for kind in kinds():
         async with platform.database.writing() as db:
-            await db.execute(insert(UsageDimensionsRow).values(id=kind.id, **asdict(kind)))
+            await db.execute(insert(UsageDimensionsRow).values(**asdict(kind)))
             values = {"account": ACCOUNT, "id": kind.id, "price": kind.price_nanos, "seconds": NUM_DAYS * 86_400}
             await db.execute(records, {**values, "count": count // NUM_DIMENSIONS})
     for quarters in SPANS:

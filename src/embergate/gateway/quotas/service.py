@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.fieldmask import fields_named, update_message
 from embergate.clock import now
@@ -18,8 +20,11 @@ from embergate.gateway.usage.suspension import review_in
 
 async def every(call: Call) -> dict[str, Quota]:
     """Return the account's quotas by their ids, with what it uses of each right now."""
+    return await _quotas(call, await usage_of(call))
+
+
+async def _quotas(call: Call, used: Mapping[str, float]) -> dict[str, Quota]:
     quotas = await store.quotas_of(call.db, call.account_id, call.deps.quota_defaults)
-    used = await usage_of(call)
     return {id_: quota.model_copy(update={"usage": float(used.get(id_, 0))}) for id_, quota in quotas.items()}
 
 
@@ -37,9 +42,10 @@ async def update(call: Call, quota_id: str, patch: Quota, mask: str | None) -> Q
         value that is negative or more than the maximum.
     """
     _check_id(quota_id)
+    used = await usage_of(call)  # before the lock, which every charge of the account waits for
     # NOTE: the account's row is the lock that keeps an update from being undone by another of the same moment.
     await accounts.get(call.db, call.account_id, for_update=True)
-    before = await get(call, quota_id)
+    before = (await _quotas(call, used))[quota_id]
     after = update_message(before, patch, mask)
     if after.max_value != before.max_value and not call.caller.is_operator:
         raise ForbiddenError("only an operator may change maxValue; ask for it")
@@ -51,7 +57,8 @@ async def update(call: Call, quota_id: str, patch: Quota, mask: str | None) -> Q
     call.event.resource = after.name
     if quota_id == MONTHLY_SPEND:
         await review_in(call)
-    call.after_commit.append(call.deps.meter.forget)
+    else:
+        call.after_commit.append(call.deps.meter.forget)
     return after
 
 

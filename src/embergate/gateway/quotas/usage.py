@@ -26,12 +26,14 @@ async def usage_of(call: Call) -> dict[str, float]:
     requests, tokens, dollars.
     """
     moment = now()
+    # First, since the limiter may be another server, and on SQLite whoever writes holds up all others once it has asked.
+    num_places = await call.deps.limiter.num_places(call.account_id)
     connection = await call.db.connection()
     used: dict[str, float] = dict(await connection.run_sync(partial(_last_minute, call.account_id, moment)))
     found = await connection.run_sync(partial(standings, account_ids=[call.account_id], moment=moment))
     if call.account_id in found:
         used[MONTHLY_SPEND] = found[call.account_id].spent_nanos / NANOS_PER_UNIT
-    used[CONCURRENT_REQUESTS] = await call.deps.limiter.num_places(call.account_id)
+    used[CONCURRENT_REQUESTS] = num_places
     return used
 
 

@@ -121,7 +121,7 @@ def _write_records(connection: Connection, records: Sequence[UsageRecord], momen
     new = {record.dimensions.id: record.dimensions for record in records if record.dimensions.id not in known}
     if new:
         statement = insert_for(connection.dialect.name, DIMENSIONS).on_conflict_do_nothing()
-        connection.execute(statement, [{"id": id_, **asdict(new[id_])} for id_ in sorted(new)])
+        connection.execute(statement, [asdict(new[id_]) for id_ in sorted(new)])
     connection.execute(INSERT_RECORDS, [{**_row_of(record), "time": moment} for record in records])
 
 

@@ -6,7 +6,7 @@ Units: prices in billionths of a dollar a token (nanos). Every token costs a who
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
@@ -35,11 +35,13 @@ class Dimensions:
     is_batch: bool
     price_nanos: int
     cached_price_nanos: int
+    # A hash of them all, the same on every server.
+    id: bytes = field(init=False, compare=False)
 
-    @property
-    def id(self) -> bytes:
-        """A hash of them all, the same on every server."""
-        return blake2b(orjson.dumps(astuple(self)), digest_size=ID_BYTES).digest()
+    def __post_init__(self) -> None:
+        """Hash them, once: every table that a record is written to asks for it."""
+        told_apart = [getattr(self, one.name) for one in fields(self) if one.init]
+        object.__setattr__(self, "id", blake2b(orjson.dumps(told_apart), digest_size=ID_BYTES).digest())
 
 
 @dataclass(frozen=True, slots=True)
