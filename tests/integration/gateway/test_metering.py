@@ -14,6 +14,7 @@ from embergate.clock import now
 from embergate.errors import InvalidRequestError, SuspendedError, UnavailableError
 from embergate.gateway.credits.ledger import GRANTED_CREDIT, balance, credit_of, post
 from embergate.gateway.money import NANOS_PER_UNIT
+from embergate.gateway.usage import terms
 from embergate.gateway.usage.standing import CURRENCY, Billing, receivable_of
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import AccountRow, QuotaRow
@@ -245,3 +246,30 @@ async def test_key_is_held_to_its_body_also_where_answers_leave_first(
     assert await call(platform, demand(0, idempotency_key="mine", request_digest=b"a" * 32)) == "answered"
     with pytest.raises(InvalidRequestError, match="another request"):
         await call(platform, demand(1, idempotency_key="mine", request_digest=b"b" * 32))
+
+
+async def test_change_that_comes_during_a_look_up_is_not_undone_by_it(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await set_up(platform, credit_nanos=COST_NANOS)
+    assert await call(platform, demand(0)) == "answered"  # that was all
+    platform.gateway.meter.forget()
+    has_read, may_return, read = asyncio.Event(), asyncio.Event(), terms._read
+
+    async def held_up(*arguments: Any) -> Any:
+        found = await read(*arguments)
+        has_read.set()
+        await may_return.wait()
+        return found
+
+    with monkeypatch.context() as slow:
+        slow.setattr(terms, "_read", held_up)
+        early = asyncio.create_task(call(platform, demand(1)))
+        await has_read.wait()
+    async with platform.database.writing() as db:
+        await post(db, "test", CURRENCY, {credit_of("acme"): 2 * COST_NANOS, GRANTED_CREDIT: -2 * COST_NANOS})
+    platform.gateway.meter.forget()
+    assert await call(platform, demand(2)) == "answered"
+    may_return.set()
+    assert await early == "answered"  # what it read is older than what is known
+    assert await charged(platform) == (3, 3 * COST_NANOS)

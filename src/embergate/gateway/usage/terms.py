@@ -9,72 +9,98 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from embergate.clock import monotonic_s, now
+from embergate.clock import now
 from embergate.errors import UnauthorizedError
+from embergate.gateway.fresh_cache import MAX_CACHED, FreshCache
 from embergate.gateway.usage.standing import Standing, standings
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import QuotaRow
 from embergate.storage.tables.prices import PriceRow, PricingPlanRow
 
-TTL_S: Final = 1.0
-MAX_CACHED: Final = 20_000
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the database said of an account when it was asked, as the `number`th.
 
-@dataclass(slots=True)
-class Terms:
-    """One account's terms.
-
-    `reserved_nanos` is what calls under way will cost; `num_settling` counts charges under way, during which what the
+    `num_settled` is how many charges this process had made of it by then; None if one was under way, during which what the
     database says of the account's money is not to be believed.
     """
 
+    number: int
+    num_settled: int | None
     standing: Standing
     quotas: Mapping[str, int]
     plans: Sequence[PricingPlanRow]
     prices: Sequence[PriceRow]
-    looked_up_at_s: float
+
+
+@dataclass(slots=True)
+class Terms:
+    """One account's terms: what was found last, and what this process knows better.
+
+    `reserved_nanos` is what calls under way will cost; `num_settling` counts charges under way.
+    """
+
+    found: Found
+    standing: Standing
     reserved_nanos: int = 0
     num_settling: int = 0
     num_settled: int = 0
 
+    @property
+    def quotas(self) -> Mapping[str, int]:
+        """The account's own quotas."""
+        return self.found.quotas
+
+    @property
+    def plans(self) -> Sequence[PricingPlanRow]:
+        """The account's pricing plans."""
+        return self.found.plans
+
+    @property
+    def prices(self) -> Sequence[PriceRow]:
+        """Every model's own prices."""
+        return self.found.prices
+
+    def adopt(self, found: Found) -> None:
+        """Take what was found, unless something newer has been, and of its money only what no charge has changed since."""
+        if found.number <= self.found.number:
+            return
+        self.found = found
+        if self.num_settling == 0 and self.num_settled == found.num_settled:
+            self.standing = found.standing
+
 
 class TermsBook:
-    """Looks terms up in the database, at most once a second for each account."""
+    """Looks terms up in the database, and prices for all accounts, at most once a second."""
 
     def __init__(self, database: Database) -> None:
         """Know nothing yet."""
         self._database = database
         self._terms: OrderedDict[str, Terms] = OrderedDict()
+        self._found: FreshCache[str, Found] = FreshCache()
+        self._prices: FreshCache[None, Sequence[PriceRow]] = FreshCache()
+        self._num_asked = 0
 
     async def get(self, account_id: str) -> Terms:
         """Return an account's terms, the same object each time. Raises: UnavailableError if the database cannot be asked."""
+        found = await self._found.get(account_id, partial(self._look_up, account_id))
         terms = self._terms.get(account_id)
-        if terms is not None and monotonic_s() - terms.looked_up_at_s < TTL_S:
-            return terms
-        asked_at_s = monotonic_s()
-        settled_before = terms.num_settled if terms is not None and not terms.num_settling else None
-        async with self._database.reading() as db:
-            found = await _look_up(db, account_id, asked_at_s)
-        # Another call may have looked it up meanwhile.
-        terms = self._terms.setdefault(account_id, found)
+        if terms is None:
+            terms = self._terms[account_id] = Terms(found, found.standing)
+        terms.adopt(found)
         self._terms.move_to_end(account_id)
         self._drop_idle()
-        if terms is not found:
-            terms.quotas, terms.plans, terms.prices = found.quotas, found.plans, found.prices
-            terms.looked_up_at_s = asked_at_s
-            if terms.num_settling == 0 and terms.num_settled == settled_before:
-                terms.standing = found.standing
         return terms
 
     def forget(self) -> None:
         """Look everything up again: something may have changed."""
-        for terms in self._terms.values():
-            terms.looked_up_at_s = float("-inf")
+        self._found.forget()
+        self._prices.forget()
 
     def _drop_idle(self) -> None:
         while len(self._terms) > MAX_CACHED:
@@ -83,13 +109,26 @@ class TermsBook:
                 return  # its calls hold on to it
             del self._terms[account_id]
 
+    async def _look_up(self, account_id: str) -> Found:
+        prices = await self._prices.get(None, self._look_up_prices)
+        terms = self._terms.get(account_id)
+        num_settled = terms.num_settled if terms is not None and not terms.num_settling else None
+        self._num_asked += 1
+        number = self._num_asked
+        async with self._database.reading() as db:
+            standing, quotas, plans = await _read(db, account_id)
+        return Found(number, num_settled, standing, quotas, plans, prices)
 
-async def _look_up(db: AsyncSession, account_id: str, asked_at_s: float) -> Terms:
+    async def _look_up_prices(self) -> Sequence[PriceRow]:
+        async with self._database.reading() as db:
+            return (await db.scalars(select(PriceRow))).all()
+
+
+async def _read(db: AsyncSession, account_id: str) -> tuple[Standing, dict[str, int], Sequence[PricingPlanRow]]:
     connection = await db.connection()
     found = await connection.run_sync(partial(standings, account_ids=[account_id], moment=now()))
     if account_id not in found:
         raise UnauthorizedError  # its key cannot have been there either
     quotas = await db.execute(select(QuotaRow.id, QuotaRow.value).where(QuotaRow.account_id == account_id))
     plans = await db.scalars(select(PricingPlanRow).where(PricingPlanRow.account_id == account_id))
-    prices = await db.scalars(select(PriceRow))
-    return Terms(found[account_id], dict(quotas.all()), plans.all(), prices.all(), asked_at_s)
+    return found[account_id], dict(quotas.all()), plans.all()
