@@ -10,7 +10,7 @@ IN_MEMORY := $(shell [ -w /dev/shm ] && [ $$(df --output=avail -k /dev/shm | tai
 PEERS := .peers
 ORACLE_PIP := $(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-header --python-version 3.11 \
-	--no-emit-index-url --no-emit-find-links --quiet
+	--no-emit-index-url --no-emit-find-links --no-strip-extras --quiet
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
