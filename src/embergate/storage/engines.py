@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from embergate.clock import monotonic_s
 from embergate.errors import ConfigurationError, UnavailableError
 from embergate.storage import failures, text
+from embergate.storage.direct import DirectWriter
 from embergate.storage.sqlite_driver import DRIVER
 
 DialectName = Literal["sqlite", "postgresql"]
@@ -36,12 +37,16 @@ EXAMPLES: Final = "sqlite:///file.db or postgresql://user:password@host/name"
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Where the units of work of a database get their connections; migrations get one that is closed after it."""
+    """Where the units of work of a database get their connections; migrations get one that is closed after it.
+
+    `direct` is for work that SQLite's writer does without the pool.
+    """
 
     dialect: DialectName
     reading: AsyncEngine
     writing: AsyncEngine
     migrating: AsyncEngine
+    direct: DirectWriter | None = None
 
 
 def open_engines(url: str, *, pool_size: int, statement_timeout_s: float | None) -> Engines:
@@ -86,6 +91,7 @@ def _sqlite(url: URL, pool_size: int, statement_timeout_s: float | None) -> Engi
     # SQLite has one writer at a time. Waiting for our one connection is first come, first served; waiting for the
     # file's lock is polling, in no order.
     writing = _create(url, pool_size=1, **pool)
+    direct = DirectWriter(writing, timeout_s=POOL_TIMEOUT_S)
     # FULL: the log reaches the disk before a commit returns. With NORMAL an acknowledged write survives a killed
     # process, but not a power cut, and a request that has been answered must have been billed.
     durable = ("journal_mode = WAL", "synchronous = FULL")
@@ -99,7 +105,7 @@ def _sqlite(url: URL, pool_size: int, statement_timeout_s: float | None) -> Engi
     _translate_failures(reading, failures.translate_in_reader)
     _translate_failures(writing, failures.translate_in_writer)
     _translate_failures(migrating, failures.translate_in_writer)
-    return Engines("sqlite", reading, writing, migrating)
+    return Engines("sqlite", reading, writing, migrating, direct)
 
 
 def _sqlite_pragmas(lock_timeout_s: float, *others: str) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ BROKEN: Final = "The disk of the database fails."
 SLOW: Final = "The database takes too long over this; ask for less, for instance by a filter on an indexed field."
 NUL: Final = "Text may not hold the character NUL."
 
+# The low byte of SQLite's codes is the kind, the rest its details.
+KIND: Final = 0xFF
 SQLITE: Final = {
     sqlite3.SQLITE_BUSY: LOCKED,
     sqlite3.SQLITE_LOCKED: LOCKED,
@@ -61,8 +63,7 @@ def translate_in_reader(context: ExceptionContext) -> EmbergateError | None:
     if code == sqlite3.SQLITE_INTERRUPT or sqlstate == QUERY_CANCELED:
         return RequestTimeoutError(SLOW)
     if code is not None:
-        # The low byte is the kind, the rest its details.
-        return _unavailable(SQLITE.get(code & 0xFF))
+        return _of_sqlite_code(code)
     if sqlstate == "22021":
         return InvalidRequestError(NUL)
     if sqlstate is not None:
@@ -73,12 +74,24 @@ def translate_in_reader(context: ExceptionContext) -> EmbergateError | None:
 def translate_in_writer(context: ExceptionContext) -> EmbergateError | None:
     """As `translate_in_reader`; and a file or server that only reads is unavailable, where in a reader it is our bug."""
     error = context.original_exception
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
-        return UnavailableError(NOT_WRITABLE)
+    if isinstance(error, sqlite3.Error) and (unavailable := of_sqlite_writer(error)) is not None:
+        return unavailable
     is_reader = context.connection is not None and context.connection.get_execution_options().get("postgresql_readonly")
     if getattr(error, "sqlstate", None) == "25006" and not is_reader:  # a standby
         return UnavailableError(NOT_WRITABLE)
     return translate_in_reader(context)
+
+
+def of_sqlite_writer(error: sqlite3.Error) -> UnavailableError | None:
+    """Return the error to raise in place of SQLite's own, of a connection that writes; None to let it pass."""
+    code = getattr(error, "sqlite_errorcode", 0)  # the module's own errors have none
+    if code & KIND == sqlite3.SQLITE_READONLY:
+        return UnavailableError(NOT_WRITABLE)
+    return _of_sqlite_code(code)
+
+
+def _of_sqlite_code(code: int) -> UnavailableError | None:
+    return _unavailable(SQLITE.get(code & KIND))
 
 
 def _unavailable(message: str | None) -> UnavailableError | None:

@@ -17,7 +17,6 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Connection,
     Integer,
     Select,
     Subquery,
@@ -35,6 +34,7 @@ from embergate.aip.scalars import MAX_INT64, MIN_INT64
 from embergate.clock import now
 from embergate.errors import FailedPreconditionError
 from embergate.ids import new_id
+from embergate.storage.direct import WorkConnection
 from embergate.storage.insertion import UpsertingInsert, dialect_insert, insert_for
 from embergate.storage.rows import table_of
 from embergate.storage.tables.credits import BalanceRow, PostingRow
@@ -104,7 +104,7 @@ async def post(db: AsyncSession, cause: str, currency_code: str, amounts_nanos: 
     return transaction_id
 
 
-def post_all(connection: Connection, currency_code: str, transactions: Sequence[Transaction]) -> None:
+def post_all(connection: WorkConnection, currency_code: str, transactions: Sequence[Transaction]) -> None:
     """Write transactions, in three statements however many they are; see `post`.
 
     NOTE: nothing here minds a balance of more than 64 bits: no number of calls that can be made is worth nine billion.

@@ -13,14 +13,16 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, tuple_
+from sqlalchemy import Select, insert, select
 
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.credits.ledger import Transaction, credit_of, post_all
 from embergate.gateway.usage.records import SPANS, UsageRecord, slot_of
 from embergate.gateway.usage.standing import CURRENCY, Standing, receivable_of, spend_of, standings
 from embergate.gateway.usage.tables import DIMENSIONS, RECORDS, SLOTS
+from embergate.storage.direct import WorkConnection
 from embergate.storage.insertion import UpsertingInsert, insert_for
+from embergate.storage.value_lists import is_one_of, length_for, values_for
 
 SUMS: Final = ("num_requests", "prompt_tokens", "cached_tokens", "cost_nanos")
 INSERT_RECORDS: Final = insert(RECORDS)
@@ -72,7 +74,7 @@ class _Group:
 
 
 def charge(
-    connection: Connection, records: Sequence[UsageRecord], *, moment: datetime, known: Set[bytes]
+    connection: WorkConnection, records: Sequence[UsageRecord], *, moment: datetime, known: Set[bytes]
 ) -> list[Charged]:
     """Charge records, all at one moment, in the caller's transaction; return what came of each, in order.
 
@@ -107,22 +109,36 @@ def _key_of(record: UsageRecord) -> CallKey | None:
     return (record.dimensions.account_id, record.idempotency_key) if record.idempotency_key is not None else None
 
 
-def _charged_before(connection: Connection, records: Sequence[UsageRecord]) -> dict[CallKey | None, bytes | None]:
-    keys = {key for record in records if (key := _key_of(record)) is not None}
-    if not keys:
+def _charged_before(connection: WorkConnection, records: Sequence[UsageRecord]) -> dict[CallKey | None, bytes | None]:
+    found = [key for record in records if (key := _key_of(record)) is not None]
+    if not found:
         return {}
-    found = select(RECORDS.c.account_id, RECORDS.c.idempotency_key, RECORDS.c.request_digest).where(
-        tuple_(RECORDS.c.account_id, RECORDS.c.idempotency_key).in_(sorted(keys))
+    account_ids, keys = (sorted(set(part)) for part in zip(*found, strict=True))
+    # Those that one account has named like another's are found as well; nobody asks for them.
+    statement = _records_named(length_for(account_ids), length_for(keys))
+    values = values_for(RECORDS.c.account_id, account_ids) | values_for(RECORDS.c.idempotency_key, keys)
+    return {(account_id, key): digest for account_id, key, digest in connection.execute(statement, values).all()}
+
+
+@cache
+def _records_named(num_accounts: int, num_keys: int) -> Select[Any]:
+    return select(RECORDS.c.account_id, RECORDS.c.idempotency_key, RECORDS.c.request_digest).where(
+        is_one_of(RECORDS.c.account_id, num_accounts), is_one_of(RECORDS.c.idempotency_key, num_keys)
     )
-    return {(account_id, key): digest for account_id, key, digest in connection.execute(found)}
 
 
-def _write_records(connection: Connection, records: Sequence[UsageRecord], moment: datetime, known: Set[bytes]) -> None:
+def _write_records(
+    connection: WorkConnection, records: Sequence[UsageRecord], moment: datetime, known: Set[bytes]
+) -> None:
     new = {record.dimensions.id: record.dimensions for record in records if record.dimensions.id not in known}
     if new:
-        statement = insert_for(connection.dialect.name, DIMENSIONS).on_conflict_do_nothing()
-        connection.execute(statement, [asdict(new[id_]) for id_ in sorted(new)])
+        connection.execute(_insert_dimensions(connection.dialect.name), [asdict(new[id_]) for id_ in sorted(new)])
     connection.execute(INSERT_RECORDS, [{**_row_of(record), "time": moment} for record in records])
+
+
+@cache
+def _insert_dimensions(dialect: str) -> UpsertingInsert:
+    return insert_for(dialect, DIMENSIONS).on_conflict_do_nothing()
 
 
 def _row_of(record: UsageRecord) -> dict[str, Any]:
@@ -149,7 +165,7 @@ def _add_sums(dialect: str) -> UpsertingInsert:
     )
 
 
-def _write_sums(connection: Connection, records: Sequence[UsageRecord], slot: int) -> None:
+def _write_sums(connection: WorkConnection, records: Sequence[UsageRecord], slot: int) -> None:
     sums: dict[tuple[str, bytes], list[int]] = defaultdict(lambda: [0] * len(SUMS))
     for record in records:
         amounts = (1, record.prompt_tokens, record.cached_tokens, record.cost_nanos)
@@ -166,7 +182,7 @@ def _write_sums(connection: Connection, records: Sequence[UsageRecord], slot: in
 
 
 def _post(
-    connection: Connection, records: Sequence[UsageRecord], moment: datetime, before: Mapping[str, Standing]
+    connection: WorkConnection, records: Sequence[UsageRecord], moment: datetime, before: Mapping[str, Standing]
 ) -> None:
     """Write each account's charges as one transaction of the ledger: from its credit first, then on its account."""
     costs_nanos: dict[str, int] = defaultdict(int)

@@ -16,6 +16,7 @@ from embergate.gateway.usage.days import Day
 from embergate.gateway.usage.records import slot_after, slot_of, start_of
 from embergate.gateway.usage.tables import RECORDS
 from embergate.storage.database import Database
+from embergate.storage.direct import WorkConnection
 from embergate.storage.insertion import insert_for
 from embergate.storage.rows import table_of
 from embergate.storage.tables.usage import UsageHorizonRow
@@ -70,7 +71,7 @@ def whole_quarters(days: Sequence[Day], since: datetime | None) -> list[Day]:
     return found
 
 
-def _move_horizon(connection: Connection, horizon: datetime) -> None:
+def _move_horizon(connection: WorkConnection, horizon: datetime) -> None:
     """Move it on, and never back: what is gone is gone, also where more is kept from now on."""
     statement = insert_for(connection.dialect.name, HORIZONS).values(id=HORIZON_ID, records_since=horizon)
     further = statement.on_conflict_do_update(
@@ -81,6 +82,6 @@ def _move_horizon(connection: Connection, horizon: datetime) -> None:
     connection.execute(further)
 
 
-def _delete_chunk(connection: Connection, horizon: datetime) -> int:
+def _delete_chunk(connection: WorkConnection, horizon: datetime) -> int:
     some = select(RECORDS.c.id).where(RECORDS.c.time < horizon).order_by(RECORDS.c.time).limit(CHUNK_SIZE)
     return connection.execute(delete(RECORDS).where(RECORDS.c.id.in_(some))).rowcount

@@ -9,16 +9,19 @@ import enum
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Select, select
 
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.credits.ledger import BALANCES, credit_of
 from embergate.gateway.money import NANOS_PER_UNIT
 from embergate.gateway.usage.spend_thresholds import stored_thresholds, warning_amounts
+from embergate.storage.direct import WorkConnection
 from embergate.storage.rows import table_of
 from embergate.storage.tables.accounts import AccountRow, QuotaRow
+from embergate.storage.value_lists import is_one_of, length_for, values_for
 
 CURRENCY: Final = "USD"
 MONTHLY_SPEND: Final = "monthly-spend-usd"
@@ -26,17 +29,15 @@ MONTHLY_SPEND: Final = "monthly-spend-usd"
 ACCOUNTS: Final = table_of(AccountRow)
 QUOTAS: Final = table_of(QuotaRow)
 # Statements that every call waits for are made once: to make one takes as long as to run it.
-PLAIN_ACCOUNTS: Final = (
+ALL_ACCOUNTS: Final = (
     select(
         ACCOUNTS.c.id, ACCOUNTS.c.billing, ACCOUNTS.c.suspend_state, ACCOUNTS.c.notification_settings, QUOTAS.c.value
     )
     .outerjoin(QUOTAS, (QUOTAS.c.account_id == ACCOUNTS.c.id) & (QUOTAS.c.id == MONTHLY_SPEND))
-    .where(ACCOUNTS.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(ACCOUNTS.c.id)
 )
-LOCKED_ACCOUNTS: Final = PLAIN_ACCOUNTS.with_for_update(of=ACCOUNTS)
-FOUND_BALANCES: Final = select(BALANCES.c.ledger_account, BALANCES.c.amount_nanos).where(
-    BALANCES.c.ledger_account.in_(bindparam("names", expanding=True)), BALANCES.c.currency_code == CURRENCY
+ALL_BALANCES: Final = select(BALANCES.c.ledger_account, BALANCES.c.amount_nanos).where(
+    BALANCES.c.currency_code == CURRENCY
 )
 
 
@@ -114,24 +115,40 @@ def receivable_of(account_id: str) -> str:
     return f"accounts/{account_id}/receivable"
 
 
+@cache
+def _accounts(length: int, *, for_update: bool) -> Select[Any]:
+    statement = ALL_ACCOUNTS.where(is_one_of(ACCOUNTS.c.id, length))
+    return statement.with_for_update(of=ACCOUNTS) if for_update else statement
+
+
+@cache
+def _balances(length: int) -> Select[Any]:
+    return ALL_BALANCES.where(is_one_of(BALANCES.c.ledger_account, length))
+
+
 def standings(
-    connection: Connection, account_ids: Collection[str], moment: datetime, *, for_update: bool = False
+    connection: WorkConnection, account_ids: Collection[str], moment: datetime, *, for_update: bool = False
 ) -> dict[str, Standing]:
     """Return how accounts stand at a moment; `for_update` makes other charges of them wait for the transaction's end."""
     ids = sorted(account_ids)
-    accounts = connection.execute(LOCKED_ACCOUNTS if for_update else PLAIN_ACCOUNTS, {"ids": ids}).all()
+    if not ids:
+        return {}
+    statement = _accounts(length_for(ids), for_update=for_update)
+    accounts = connection.execute(statement, values_for(ACCOUNTS.c.id, ids)).all()
     # Only now, once nobody else changes them.
-    asked = [name for account_id in ids for name in (credit_of(account_id), spend_of(account_id, moment))]
-    found = dict(connection.execute(FOUND_BALANCES, {"names": asked}).all())
+    names = [name for account_id in ids for name in (credit_of(account_id), spend_of(account_id, moment))]
+    statement = _balances(length_for(names))
+    balances = connection.execute(statement, values_for(BALANCES.c.ledger_account, names)).all()
+    found: dict[str, int] = dict(balances)
     return {
-        row.id: Standing(
-            account_id=row.id,
-            billing=Billing(row.billing),
-            suspend_state=SuspendState(row.suspend_state),
-            credit_nanos=found.get(credit_of(row.id), 0),
-            spent_nanos=found.get(spend_of(row.id, moment), 0),
-            monthly_limit_nanos=None if row.value is None else row.value * NANOS_PER_UNIT,
-            own_thresholds_nanos=stored_thresholds(row.notification_settings),
+        id_: Standing(
+            account_id=id_,
+            billing=Billing(billing),
+            suspend_state=SuspendState(suspend_state),
+            credit_nanos=found.get(credit_of(id_), 0),
+            spent_nanos=found.get(spend_of(id_, moment), 0),
+            monthly_limit_nanos=None if limit is None else limit * NANOS_PER_UNIT,
+            own_thresholds_nanos=stored_thresholds(notifications),
         )
-        for row in accounts
+        for id_, billing, suspend_state, notifications, limit in accounts
     }
