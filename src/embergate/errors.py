@@ -21,6 +21,8 @@ class EmbergateError(Exception):
         """Store `message` (default: the class's docstring) and the request field that caused it."""
         self.message = message or (inspect.getdoc(type(self)) or "").split("\n\n")[0]
         self.param = param
+        # What the answer's headers tell besides: of limits.
+        self.headers: Mapping[str, str] = {}
         super().__init__(self.message)
 
 
@@ -125,13 +127,6 @@ class RateLimitedError(TooManyRequestsError):
     """A limit of the account is reached; try again after the time in retry-after."""
 
     code = "RATE_LIMIT_EXCEEDED"
-
-    def __init__(
-        self, message: str | None = None, *, retry_after_s: float = 1.0, headers: Mapping[str, str] | None = None
-    ) -> None:
-        """Store the seconds to wait, and what the answer's headers say of limits."""
-        super().__init__(message, retry_after_s=retry_after_s)
-        self.headers = dict(headers or {})
 
 
 class PayloadTooLargeError(EmbergateError):

@@ -29,6 +29,7 @@ from embergate.gateway.sessions.rules import SessionRules
 from embergate.gateway.sessions.tokens import AccessTokens
 from embergate.gateway.startup import check_keyring, first_account
 from embergate.gateway.usage.meter import AccountMeter
+from embergate.gateway.usage.repeats import Repeats
 from embergate.gateway.usage.suspension import Reviews
 from embergate.gateway.usage.terms import TermsBook
 from embergate.gateway.usage.watch import AccountWatch
@@ -135,7 +136,12 @@ def gateway_over(
         authenticator=authenticator,
         policies=Policies(database),
         meter=AccountMeter(
-            TermsBook(database), writer, options.limiter, options.defaults, answers_first=options.answers_first
+            TermsBook(database),
+            Repeats(database),
+            writer,
+            options.limiter,
+            options.defaults,
+            answers_first=options.answers_first,
         ),
         limiter=options.limiter,
         quota_defaults=options.defaults,

@@ -12,7 +12,7 @@ from embergate.engine.registry import ServedModel
 from embergate.errors import EmbergateError, InvalidRequestError
 from embergate.inference.deps import Deps
 from embergate.web.errors import JSONResponse
-from embergate.web.metering import Demand
+from embergate.web.metering import Tab
 
 DRY_RUN_HEADER: Final = "x-embergate-dry-run"
 VALUES: Final = {"true": True, "false": False}
@@ -31,7 +31,7 @@ def is_dry_run(headers: Headers) -> bool:
 
 
 async def answer_dry_run(
-    deps: Deps, served: ServedModel, model_name: str, demand: Demand, counts: Sequence[int | None]
+    deps: Deps, served: ServedModel, model_name: str, tab: Tab, counts: Sequence[int | None]
 ) -> Response:
     """Answer with the tokens of each input, the price and cost, what is left of limits, and what would refuse it now."""
     max_tokens = served.model.spec.max_tokens
@@ -40,7 +40,7 @@ async def answer_dry_run(
         for index, count in enumerate(counts)
     ]
     num_tokens = sum(count for count in counts if count is not None)
-    quote = await deps.meter.quote(demand, num_tokens)
+    quote = await tab.quote(num_tokens)
     too_long = [one["index"] for one in inputs if one["is_too_long"]]
     refusal = _too_long(too_long, max_tokens) if too_long else quote.refusal
     content = {

@@ -16,7 +16,7 @@ from starlette.types import Receive
 from embergate.clock import monotonic_s
 from embergate.engine.engine import EmbedOptions, EmbedResult
 from embergate.engine.registry import ServedModel
-from embergate.errors import FingerprintMismatchError, InvalidRequestError, RequestTimeoutError
+from embergate.errors import EmbergateError, FingerprintMismatchError, RequestTimeoutError
 from embergate.inference.deps import CurrentDeps, Deps
 from embergate.inference.documents import ERRORS, DryRun, EmbeddingList
 from embergate.inference.dry_run import answer_dry_run, is_dry_run
@@ -61,13 +61,13 @@ REQUEST: Final = {
 async def create_embeddings(request: Request, caller: CurrentCaller, deps: CurrentDeps) -> Response:
     """Return one vector for each input, in input order, and the number of tokens that were run."""
     try:
-        async with asyncio.timeout(deps.limits.timeout_s):
-            return await _answer(request, caller, deps)
+        async with asyncio.timeout(deps.limits.timeout_s) as timer:
+            return await _answer(request, caller, deps, timer)
     except TimeoutError:
         raise RequestTimeoutError(f"no answer within {deps.limits.timeout_s:g} s; send fewer inputs") from None
 
 
-async def _answer(request: Request, caller: Caller, deps: Deps) -> Response:
+async def _answer(request: Request, caller: Caller, deps: Deps, timer: asyncio.Timeout) -> Response:
     started_at_s = monotonic_s()
     raw = await request.body()
     body, inputs = await _parse(raw, deps)
@@ -78,18 +78,24 @@ async def _answer(request: Request, caller: Caller, deps: Deps) -> Response:
     )
     _check_fingerprint(request.headers.get(EXPECTED_FINGERPRINT_HEADER), fingerprint)
     demand = _demand_of(request, raw, caller, served)
-    if is_dry_run(request.headers):
-        counts = await until_disconnect(request.receive, deps.engine.count_tokens(served.model, inputs, options))
-        return await answer_dry_run(deps, served, body.model, demand, counts)
     async with deps.meter.open(demand) as tab:
         try:
+            if demand.is_dry_run:
+                counts = await until_disconnect(
+                    request.receive, deps.engine.count_tokens(served.model, inputs, options)
+                )
+                return await answer_dry_run(deps, served, body.model, tab, counts)
             tokenized = await until_disconnect(request.receive, deps.engine.tokenize(served.model, inputs, options))
             await tab.reserve(tokenized.num_tokens)
             result = await until_disconnect(request.receive, deps.engine.run(served.model, tokenized, options))
-        except InvalidRequestError as error:
-            raise _as_sent(error) if body.has_one_input else error from None
-        response = await _respond(deps, body, served, result, fingerprint, started_at_s)
-        await tab.settle()  # what was answered is charged, and what is charged is answered
+            response = await _respond(deps, body, served, result, fingerprint, started_at_s)
+            timer.reschedule(None)  # what is charged is answered
+            await tab.settle()
+        except EmbergateError as error:
+            if body.has_one_input:
+                _name_as_sent(error)
+            error.headers = {**tab.headers, **error.headers}
+            raise
         response.headers.update(tab.headers)
     return response
 
@@ -104,6 +110,7 @@ def _demand_of(request: Request, raw: bytes, caller: Caller, served: ServedModel
         annotations=annotations_of(request.headers.get(ANNOTATIONS_HEADER)),
         idempotency_key=key,
         request_digest=sha256(raw).digest() if key is not None else None,
+        is_dry_run=is_dry_run(request.headers),
     )
 
 
@@ -113,10 +120,10 @@ async def _parse(raw: bytes, deps: Deps) -> tuple[EmbeddingRequest, Inputs]:
     return await run_in_threadpool(parse_embedding_request, raw, max_inputs=deps.limits.max_inputs)
 
 
-def _as_sent(error: InvalidRequestError) -> InvalidRequestError:
+def _name_as_sent(error: EmbergateError) -> None:
     """Name an input as the request wrote it, for which it is not the first of a list."""
-    param = error.param and error.param.replace("input[0]", "input", 1)
-    return InvalidRequestError(error.message.replace("input[0]", "input", 1), param=param)
+    error.message = error.message.replace("input[0]", "input", 1)
+    error.param = error.param and error.param.replace("input[0]", "input", 1)
 
 
 def _options_of(body: EmbeddingRequest, served: ServedModel, *, tenant: str) -> EmbedOptions:

@@ -27,7 +27,6 @@ from embergate.errors import (
     NotFoundError,
     OverloadedError,
     PayloadTooLargeError,
-    RateLimitedError,
     RequestTimeoutError,
     TooManyRequestsError,
     UnauthorizedError,
@@ -71,11 +70,9 @@ def status_of(error: Exception) -> tuple[str, str]:
 
 def error_response(error: EmbergateError, request_id: str | None, path: str = "/inference/") -> JSONResponse:
     """Return the response that tells a client what went wrong and what to do, in the shape of the path's plane."""
-    headers = {}
+    headers = dict(error.headers)
     if isinstance(error, OverloadedError | TooManyRequestsError):
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
-    if isinstance(error, RateLimitedError):
-        headers.update(error.headers)
     if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, RequestTimeoutError | UnauthorizedError | PayloadTooLargeError):

@@ -30,7 +30,8 @@ class Annotations:
 class Demand:
     """A call that asks to be run. `model` is a resource name, `list_price_nanos` what a token of it costs by its size.
 
-    `request_digest` tells two bodies apart that come with the same idempotency key.
+    `request_digest` tells two bodies apart that come with the same idempotency key. A dry run is let in where money alone
+    would keep it out, to be told so.
     """
 
     request_id: str
@@ -40,6 +41,20 @@ class Demand:
     annotations: Annotations = Annotations()
     idempotency_key: str | None = None
     request_digest: bytes | None = None
+    is_dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a call would cost and meet: `headers` say what is left of limits, `refusal` what would keep it out now.
+
+    Units: billionths of a dollar; `price_nanos` is that of a token.
+    """
+
+    price_nanos: int
+    cost_nanos: int
+    headers: Mapping[str, str]
+    refusal: EmbergateError | None = None
 
 
 class Tab(Protocol):
@@ -59,23 +74,14 @@ class Tab(Protocol):
         """
         ...
 
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """What the answer's headers say of limits."""
+    async def quote(self, num_tokens: int) -> Quote:
+        """Tell what so many tokens would cost and meet, in place of all that; nothing is reserved or charged."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What a call would cost and meet: `headers` say what is left of limits, `refusal` what would keep it out now.
-
-    Units: billionths of a dollar; `price_nanos` is that of a token.
-    """
-
-    price_nanos: int
-    cost_nanos: int
-    headers: Mapping[str, str]
-    refusal: EmbergateError | None = None
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the answer's headers say of limits, a failure's too."""
+        ...
 
 
 class Meter(Protocol):
@@ -84,12 +90,9 @@ class Meter(Protocol):
     def open(self, demand: Demand) -> AbstractAsyncContextManager[Tab]:
         """Let a call begin; what it reserved and did not settle is given back at the end of the block.
 
-        Raises: SuspendedError if the account is suspended; TooManyRequestsError beyond a limit; on entering the block.
+        Raises: SuspendedError if the account is suspended; TooManyRequestsError beyond a limit; InvalidRequestError for an
+            idempotency key that came with another body before; on entering the block.
         """
-        ...
-
-    async def quote(self, demand: Demand, num_tokens: int) -> Quote:
-        """Tell what a call of so many tokens would cost and meet. Nothing is charged, reserved or counted."""
         ...
 
 

@@ -6,9 +6,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import update
 
 from embergate.engine.tokenization import MAX_CHARACTERS
+from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.usage.standing import Billing
+from embergate.storage.tables.accounts import AccountRow
 from tests.integration.gateway.platform import Platform, on_sqlite_only
 from tests.integration.gateway.test_call_limits import LEFT_REQUESTS, LEFT_TOKENS, limit
 from tests.integration.gateway.test_limit_headers import embed, limits_in, served, tokens_of
@@ -72,20 +75,33 @@ async def test_token_ids_are_counted_as_they_would_run(platform: Platform, key: 
     assert answer.status_code == 400
 
 
-async def test_it_tells_what_is_left_of_limits_and_takes_nothing_of_them(platform: Platform, key: str) -> None:
-    await limit(platform, requests_per_minute=1, prompt_tokens_per_minute=1000)
-    for _ in range(3):
+async def test_it_counts_as_a_request_and_takes_no_tokens(platform: Platform, key: str) -> None:
+    await limit(platform, requests_per_minute=4, prompt_tokens_per_minute=1000)
+    for left in (3, 2):
         told = await dry(platform, key, "the fox")
         assert told["limits"] == {
-            "requests": {"limit": 1, "remaining": 1},
+            "requests": {"limit": 4, "remaining": left},
             "tokens_prompt": {"limit": 1000, "remaining": 1000},
         }
     answer = await embed(platform, key, "the fox")
-    assert answer.status_code == 200
     after = await embed(platform, key, "the fox", **DRY)
     assert limits_in(after) == {**limits_in(answer), LEFT_REQUESTS: "0", LEFT_TOKENS: str(1000 - tokens_of(answer))}
-    assert after.json()["refusal"]["code"] == "RATE_LIMIT_EXCEEDED"
-    assert (await embed(platform, key, "the fox")).status_code == 429
+    assert (await embed(platform, key, "the fox", **DRY)).status_code == 429
+
+
+async def test_it_tells_that_tokens_are_used_up(platform: Platform, key: str) -> None:
+    tokens = tokens_of(await embed(platform, key, "the fox"))
+    await limit(platform, prompt_tokens_per_minute=2 * tokens - 1)
+    assert (await dry(platform, key, "the fox"))["refusal"] is None
+    await embed(platform, key, "the fox")
+    assert (await dry(platform, key, "the fox"))["refusal"]["code"] == "RATE_LIMIT_EXCEEDED"
+
+
+async def test_blocked_account_is_told_nothing(platform: Platform, key: str) -> None:
+    async with platform.database.writing() as db:
+        await db.execute(update(AccountRow).values(suspend_state=SuspendState.BLOCKED_BY_ABUSE_RULE))
+    answer = await embed(platform, key, "the fox", **DRY)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (412, "PRECONDITION_FAILED")
 
 
 async def test_it_tells_what_credit_does_not_pay(platform: Platform) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from embergate.clock import now
 from embergate.engine.registry import ServedModel
+from embergate.storage.database import Database
 from tests.integration.gateway.platform import Platform, on_sqlite_only
 from tests.integration.gateway.test_call_limits import LEFT_REQUESTS, LEFT_TOKENS, LIMIT_REQUESTS, LIMIT_TOKENS, limit
 from tests.loaded import fake_model
@@ -85,3 +88,24 @@ async def test_request_that_never_fits_is_a_400(platform: Platform, key: str) ->
     answer = await embed(platform, key, "the fox and the hound")
     assert answer.status_code == 400
     assert "it never fits" in answer.json()["error"]["message"]
+
+
+async def test_failures_of_calls_that_were_let_in_tell_of_limits_too(platform: Platform, key: str) -> None:
+    await limit(platform, requests_per_minute=3, prompt_tokens_per_minute=2000)
+    too_long = await embed(platform, key, "fox " * 1500)
+    assert too_long.status_code == 400
+    assert limits_in(too_long) == {LIMIT_REQUESTS: "3", LEFT_REQUESTS: "2"}
+
+
+async def test_answer_whose_charge_takes_longer_than_a_request_may_is_given(
+    platform: Platform, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform.deps, "limits", replace(platform.deps.limits, timeout_s=0.2))
+    write = Database.write
+
+    async def slow(*arguments: Any) -> Any:
+        await asyncio.sleep(0.4)
+        return await write(*arguments)
+
+    monkeypatch.setattr(Database, "write", slow)
+    assert (await embed(platform, key, "the fox")).status_code == 200

@@ -12,6 +12,7 @@ from sqlalchemy import func, select, update
 
 from embergate.clock import now
 from embergate.errors import InvalidRequestError, SuspendedError, UnavailableError
+from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.credits.ledger import GRANTED_CREDIT, balance, credit_of, post
 from embergate.gateway.money import NANOS_PER_UNIT
 from embergate.gateway.usage import terms
@@ -246,6 +247,21 @@ async def test_key_is_held_to_its_body_also_where_answers_leave_first(
     assert await call(platform, demand(0, idempotency_key="mine", request_digest=b"a" * 32)) == "answered"
     with pytest.raises(InvalidRequestError, match="another request"):
         await call(platform, demand(1, idempotency_key="mine", request_digest=b"b" * 32))
+
+
+async def test_call_that_was_charged_is_answered_again_though_nothing_is_left(platform: Platform) -> None:
+    await set_up(platform, credit_nanos=COST_NANOS)
+    named = {"idempotency_key": "mine", "request_digest": b"a" * 32}
+    assert await call(platform, demand(0, **named)) == "answered"
+    assert await call(platform, demand(1)) == "suspended"
+    assert await call(platform, demand(2, **named)) == "answered"
+    with pytest.raises(InvalidRequestError, match="another request"):
+        await call(platform, demand(3, idempotency_key="mine", request_digest=b"b" * 32))
+    async with platform.database.writing() as db:
+        await db.execute(update(AccountRow).values(suspend_state=SuspendState.BLOCKED_BY_ABUSE_RULE))
+    platform.gateway.meter.forget()
+    assert await call(platform, demand(4, **named)) == "suspended"
+    assert await charged(platform) == (1, COST_NANOS)
 
 
 async def test_change_that_comes_during_a_look_up_is_not_undone_by_it(

@@ -74,14 +74,13 @@ class CallLimits:
         return headers
 
     async def would_refuse(self, quotas: Quotas, demand: Demand, num_tokens: int) -> EmbergateError | None:
-        """Return what would keep a call of so many tokens out of a minute's limits now; nothing is charged."""
-        wanted = [(limit, 1) for limit in self.limits(REQUEST_QUOTAS, quotas, demand)]
-        wanted += [(limit, num_tokens) for limit in self.limits(TOKEN_QUOTAS, quotas, demand)]
-        left = await self.limiter.left(demand.caller.account, [limit for limit, _ in wanted]) if wanted else ()
-        for (limit, amount), num_left in zip(wanted, left, strict=True):
-            if amount > num_left:
-                wait_s = 0.0 if amount <= limit.maximum else None
-                return refused(Refusal(limit, amount, num_left, wait_s), {})
+        """Return what would keep so many tokens out of a minute's limits now; nothing is charged."""
+        limits = self.limits(TOKEN_QUOTAS, quotas, demand)
+        left = await self.limiter.left(demand.caller.account, limits) if limits else ()
+        for limit, num_left in zip(limits, left, strict=True):
+            if num_tokens > num_left:
+                wait_s = 0.0 if num_tokens <= limit.maximum else None
+                return refused(Refusal(limit, num_tokens, num_left, wait_s), {})
         return None
 
     async def _claim(
@@ -108,7 +107,9 @@ def refused(refusal: Refusal, headers: Mapping[str, str]) -> RateLimitedError | 
             f"this request needs {refusal.amount} of {what}: it never fits; send less at a time, or have the quota raised"
         )
     message = f"rate limit reached: {what}; {refusal.left} left, {refusal.amount} needed"
-    return RateLimitedError(message, retry_after_s=refusal.wait_s, headers={**headers, **OVER_LIMIT})
+    error = RateLimitedError(message, retry_after_s=refusal.wait_s)
+    error.headers = {**headers, **OVER_LIMIT}
+    return error
 
 
 def _described(limit: Limit) -> str:

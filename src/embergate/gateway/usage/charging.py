@@ -64,7 +64,7 @@ class _Group:
         if key in self.charged_before:
             return {"is_repeated": True, "is_other_body": self.charged_before[key] != record.request_digest}
         standing = self.standings[account_id]
-        refused = standing.shortfall(record.cost_nanos)
+        refused = None if record.is_answered else standing.shortfall(record.cost_nanos)
         if refused is None:
             self.standings[account_id] = standing.after(record.cost_nanos)
             self.accepted.append(record)

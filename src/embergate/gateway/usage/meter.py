@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from embergate.clock import now
-from embergate.errors import EmbergateError, InvalidRequestError, SuspendedError
+from embergate.errors import EmbergateError, SuspendedError
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.money import format_amount
 from embergate.gateway.quotas.known import QuotaDefaults
@@ -21,11 +21,14 @@ from embergate.gateway.usage.call_limits import CallLimits
 from embergate.gateway.usage.charging import Charged
 from embergate.gateway.usage.prices import Price, price_of
 from embergate.gateway.usage.records import EMBEDDING, Dimensions, UsageRecord
+from embergate.gateway.usage.repeats import Repeats, other_body
 from embergate.gateway.usage.terms import Terms, TermsBook
 from embergate.gateway.usage.writer import UsageWriter
 from embergate.web.limits import Claim, Limiter
-from embergate.web.metering import IDEMPOTENCY_HEADER, Demand, Quote, Tab
+from embergate.web.metering import Demand, Quote, Tab
 
+# What no credit and no other limit lifts.
+BLOCKED: Final = frozenset({SuspendState.BLOCKED_BY_ABUSE_RULE, SuspendState.FAILED_PAYMENTS})
 MENDS: Final = {
     SuspendState.CREDIT_DEPLETED: "its prepaid credit is used up; redeem a credit code",
     SuspendState.MONTHLY_SPEND_LIMIT_EXCEEDED: "its monthly spend limit is reached; raise the quota monthly-spend-usd, or "
@@ -41,6 +44,7 @@ class AccountMeter:
     def __init__(
         self,
         terms: TermsBook,
+        repeats: Repeats,
         writer: UsageWriter,
         limiter: Limiter,
         defaults: QuotaDefaults,
@@ -52,6 +56,7 @@ class AccountMeter:
         `answers_first` lets an answer leave before its charge is written: quicker, and a killed server forgets a few.
         """
         self._terms = terms
+        self._repeats = repeats
         self._writer = writer
         self._limits = CallLimits(limiter, defaults)
         self._answers_first = answers_first
@@ -60,31 +65,17 @@ class AccountMeter:
     async def open(self, demand: Demand) -> AsyncIterator[Tab]:
         """See `Meter`."""
         terms = await self._terms.get(demand.caller.account)
+        is_paid = await self._repeats.is_repeated(demand)
         state = terms.standing.computed_state
-        if state is not SuspendState.UNSUSPENDED:
+        needs_money = not (is_paid or demand.is_dry_run)
+        if state is not SuspendState.UNSUSPENDED and (needs_money or state in BLOCKED):
             raise suspended(state)
-        tab = _Tab(demand, terms, self._writer, self._limits, answers_first=self._answers_first)
+        tab = _Tab(demand, terms, self._writer, self._limits, is_paid=is_paid, answers_first=self._answers_first)
         await tab.enter()
         try:
             yield tab
         finally:
             tab.end()
-
-    async def quote(self, demand: Demand, num_tokens: int) -> Quote:
-        """See `Meter`."""
-        terms = await self._terms.get(demand.caller.account)
-        price = _price(demand, terms)
-        cost_nanos = num_tokens * price.nanos
-        headers = await self._limits.left(terms.quotas, demand)
-        state = terms.standing.computed_state
-        refusal: EmbergateError | None = None
-        if state is not SuspendState.UNSUSPENDED:
-            refusal = suspended(state)
-        elif (shortfall := terms.standing.shortfall(terms.reserved_nanos + cost_nanos)) is not None:
-            refusal = suspended(shortfall, cost_nanos)
-        else:
-            refusal = await self._limits.would_refuse(terms.quotas, demand, num_tokens)
-        return Quote(price.nanos, cost_nanos, headers, refusal)
 
     def forget(self) -> None:
         """Look every account's terms up again: one of them may have changed."""
@@ -100,9 +91,19 @@ class _Tab:
     """See `Tab`."""
 
     def __init__(
-        self, demand: Demand, terms: Terms, writer: UsageWriter, limits: CallLimits, *, answers_first: bool
+        self,
+        demand: Demand,
+        terms: Terms,
+        writer: UsageWriter,
+        limits: CallLimits,
+        *,
+        is_paid: bool,
+        answers_first: bool,
     ) -> None:
-        self._answers_first = answers_first
+        # What came before by the same key costs nothing; limits count it, since it is run again.
+        self._is_paid = is_paid
+        # What a key is good for is known only once it is written.
+        self._answers_first = answers_first and demand.idempotency_key is None
         # From then on the reservation is the writer's to end, whether the client waits or not.
         self._is_charging = False
         self._demand = demand
@@ -128,11 +129,27 @@ class _Tab:
     async def reserve(self, num_tokens: Sequence[int]) -> None:
         terms, demand = self._terms, self._demand
         self._price = _price(demand, terms)
-        cost_nanos = sum(num_tokens) * self._price.nanos
-        self._set_aside(cost_nanos)
         self._num_tokens = num_tokens
+        if not self._is_paid:
+            self._set_aside(sum(num_tokens) * self._price.nanos)
         self._tokens, told = await self._limits.spend(terms.quotas, demand, sum(num_tokens))
         self._headers.update(told)
+
+    async def quote(self, num_tokens: int) -> Quote:
+        terms, demand = self._terms, self._demand
+        price = _price(demand, terms)
+        cost_nanos = num_tokens * price.nanos
+        headers = await self._limits.left(terms.quotas, demand)
+        state = terms.standing.computed_state
+        refusal: EmbergateError | None = None
+        if self._is_paid:
+            cost_nanos = 0
+        elif state is not SuspendState.UNSUSPENDED:
+            refusal = suspended(state)
+        elif (shortfall := terms.standing.shortfall(terms.reserved_nanos + cost_nanos)) is not None:
+            refusal = suspended(shortfall, cost_nanos)
+        refusal = refusal or await self._limits.would_refuse(terms.quotas, demand, num_tokens)
+        return Quote(price.nanos, cost_nanos, headers, refusal)
 
     def _set_aside(self, cost_nanos: int) -> None:
         refused = self._terms.standing.shortfall(self._terms.reserved_nanos + cost_nanos)
@@ -142,20 +159,19 @@ class _Tab:
         self._terms.reserved_nanos += cost_nanos
 
     async def settle(self) -> None:
+        tokens, self._tokens = self._tokens, None
+        if self._is_paid:
+            return
         self._terms.num_settling += 1
         self._is_charging = True
-        tokens, self._tokens = self._tokens, None
         charging = self._writer.submit(self._record(), partial(self._on_done, tokens))
-        if self._answers_first and self._demand.idempotency_key is None:  # what a key is good for is known only then
+        if self._answers_first:
             return
         charged = await asyncio.shield(charging)
         if charged.refused is not None:
             raise suspended(charged.refused)
         if charged.is_other_body:
-            raise InvalidRequestError(
-                f"{IDEMPOTENCY_HEADER}: this key came with another request before; give each request its own",
-                param=IDEMPOTENCY_HEADER,
-            )
+            raise other_body()
 
     def _on_done(self, tokens: Claim | None, charged: Charged | None) -> None:
         """Let go of the reservation in the step in which the account's money is known to be less by it, never between."""
@@ -164,7 +180,8 @@ class _Tab:
         self._terms.num_settled += 1
         if charged is not None:
             self._terms.standing = charged.standing
-        if tokens is not None and (charged is None or charged.refused is not None):
+        is_answered = charged is not None and charged.refused is None and not charged.is_other_body
+        if tokens is not None and not is_answered:
             self._limits.limiter.give_back(tokens)
 
     def end(self) -> None:
@@ -202,6 +219,7 @@ class _Tab:
             prompt_tokens=sum(self._num_tokens),
             idempotency_key=demand.idempotency_key,
             request_digest=demand.request_digest,
+            is_answered=self._answers_first,
         )
 
 

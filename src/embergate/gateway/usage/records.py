@@ -46,7 +46,10 @@ class Dimensions:
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """What one call used; `prompt_tokens` include those that were cached."""
+    """What one call used; `prompt_tokens` include those that were cached.
+
+    `is_answered` says that its answer has left: it is charged whatever its account has.
+    """
 
     dimensions: Dimensions
     request_id: str
@@ -56,6 +59,7 @@ class UsageRecord:
     cached_tokens: int = 0
     idempotency_key: str | None = None
     request_digest: bytes | None = None
+    is_answered: bool = False
 
     @property
     def cost_nanos(self) -> int:

@@ -7,15 +7,18 @@ not wait for a second.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+import math
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import structlog
 
-from embergate.clock import now
+from embergate.clock import monotonic_s, now
+from embergate.errors import UnavailableError
 from embergate.gateway.usage.charging import Charged, charge
 from embergate.gateway.usage.records import UsageRecord
 from embergate.gateway.usage.watch import AccountWatch
@@ -24,6 +27,12 @@ from embergate.storage.database import Database
 MAX_GROUP: Final = 500
 # Dimensions that are remembered to be in the database; others are written once more, to no effect.
 MAX_KNOWN: Final = 100_000
+# Records of answered calls that wait for a database which is away. Beyond that they are lost, and said to be.
+MAX_KEPT: Final = 100_000
+FIRST_RETRY_S: Final = 0.1
+MAX_RETRY_S: Final = 10.0
+# How long a server that stops goes on trying.
+CLOSING_S: Final = 5.0
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
@@ -36,6 +45,22 @@ class _Entry:
     done: asyncio.Future[Charged]
 
 
+class _Retries:
+    """When to try again: after each failure twice as long."""
+
+    def __init__(self) -> None:
+        self._next_s = FIRST_RETRY_S
+        self._at_s = 0.0
+
+    @property
+    def wait_s(self) -> float:
+        return self._at_s - monotonic_s()
+
+    def note(self, *, failed: bool) -> None:
+        self._at_s = monotonic_s() + self._next_s if failed else 0.0
+        self._next_s = min(2 * self._next_s, MAX_RETRY_S) if failed else FIRST_RETRY_S
+
+
 class UsageWriter:
     """Charges records, as many at once as are waiting."""
 
@@ -44,6 +69,11 @@ class UsageWriter:
         self._database = database
         self._watch = watch
         self._waiting: deque[_Entry] = deque()
+        # Those of answered calls that could not be written, to be tried again.
+        self._kept: deque[_Entry] = deque()
+        self._retries = _Retries()
+        self._closes_by_s = math.inf
+        self._wake = asyncio.Event()
         self._known: set[bytes] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -52,36 +82,63 @@ class UsageWriter:
 
         `on_done` is called for every record of a group, with None for one that could not be written, before anybody else
         may act on any of them. The future raises UnavailableError if the database cannot be written to; nothing is charged
-        then.
+        then. Where the call is answered already, the record is tried again until it is written.
         """
         done: asyncio.Future[Charged] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Entry(record, on_done, done))
+        self._wake.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return done
 
     async def close(self) -> None:
-        """Wait until what came in is written, and what comes of it."""
+        """Wait until what came in is written, and what comes of it; for a few seconds, if the database is away."""
+        self._closes_by_s = monotonic_s() + CLOSING_S
+        self._retries = _Retries()
+        self._wake.set()
         if self._task is not None:
             await self._task
         await self._watch.close()
 
     async def _run(self) -> None:
-        while self._waiting:
-            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
-            try:
-                outcomes = await self._commit([entry.record for entry in group])
-            except Exception as error:
-                log.exception("usage_not_written", num_calls=len(group))
-                for entry in group:
-                    entry.on_done(None)
-                    _fail(entry.done, error)
+        while self._waiting or (self._kept and monotonic_s() < self._closes_by_s):
+            if not self._waiting and self._retries.wait_s > 0:
+                await self._pause(self._retries.wait_s)
                 continue
-            for entry, outcome in zip(group, outcomes, strict=True):
-                entry.on_done(outcome)
-                if not entry.done.done():
-                    entry.done.set_result(outcome)
-            self._watch.notice(outcomes)
+            queue = self._waiting or self._kept
+            group = [queue.popleft() for _ in range(min(len(queue), MAX_GROUP))]
+            self._retries.note(failed=not await self._charge(group))
+        self._lose(self._kept)
+
+    async def _pause(self, wait_s: float) -> None:
+        """Wait until it is time to try again, or until something comes in."""
+        self._wake.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), wait_s)
+
+    async def _charge(self, group: Sequence[_Entry]) -> bool:
+        """Charge a group, and each of its accounts by itself where one spoils it; return whether the database was there."""
+        try:
+            outcomes = await self._commit([entry.record for entry in group])
+        except UnavailableError as error:
+            log.warning("usage_not_written", num_calls=len(group), reason=error.message)
+            self._fail(group, error)
+            return False
+        except Exception as error:
+            by_account: dict[str, list[_Entry]] = defaultdict(list)
+            for entry in group:
+                by_account[entry.record.dimensions.account_id].append(entry)
+            if len(by_account) == 1:
+                log.exception("usage_not_written", num_calls=len(group), account=next(iter(by_account)))
+                self._fail(group, error)
+                return True
+            return all([await self._charge(part) for part in by_account.values()])
+        for entry, outcome in zip(group, outcomes, strict=True):
+            entry.on_done(outcome)
+            if not entry.done.done():
+                entry.done.set_result(outcome)
+        self._watch.notice(outcomes)
+        return True
 
     async def _commit(self, records: list[UsageRecord]) -> list[Charged]:
         outcomes = await self._database.write(partial(charge, records=records, moment=now(), known=self._known))
@@ -92,8 +149,31 @@ class UsageWriter:
         self._known |= {record.dimensions.id for record, outcome in written if outcome.is_written}
         return outcomes
 
+    def _fail(self, group: Sequence[_Entry], error: Exception) -> None:
+        is_away = isinstance(error, UnavailableError)
+        for entry in group:
+            if entry.record.is_answered and is_away and len(self._kept) < MAX_KEPT:
+                self._kept.append(entry)
+            elif entry.record.is_answered:
+                self._lose([entry])
+            else:
+                entry.on_done(None)
+                if not entry.done.done():
+                    entry.done.set_exception(error)
+                    entry.done.exception()  # its call may have been cancelled: nobody asks then
 
-def _fail(done: asyncio.Future[Charged], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
-        done.exception()  # its call may have been cancelled: nobody asks then
+    def _lose(self, entries: Iterable[_Entry]) -> None:
+        """Give up records of answered calls; the log is where they are from now on."""
+        for entry in entries:
+            log.error("usage_lost", **_told(entry.record))
+            entry.on_done(None)
+
+
+def _told(record: UsageRecord) -> dict[str, str | int]:
+    return {
+        "account": record.dimensions.account_id,
+        "model": record.dimensions.model,
+        "request_id": record.request_id,
+        "prompt_tokens": record.prompt_tokens,
+        "cost_nanos": record.cost_nanos,
+    }
