@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from embergate.aip.scalars import MAX_INT64
+from embergate.clock import now
 from embergate.errors import RateLimitedError, SuspendedError
 from embergate.gateway.quotas.known import KNOWN
-from embergate.gateway.usage.standing import Billing
+from embergate.gateway.usage.standing import Billing, standings
 from embergate.storage.database import Database
 from embergate.web.caller import Role
 from tests.integration.gateway.platform import Platform
@@ -183,3 +185,11 @@ async def test_limit_that_is_reached_suspends_at_once_and_one_that_is_raised_lif
     account = (await platform.call(admin, "GET", "/v1/accounts/acme")).json()
     assert account["suspendState"] == "UNSUSPENDED"
     assert await call(platform, demand(2)) == "answered"
+
+
+async def test_largest_number_is_no_monthly_limit(platform: Platform, admin: str) -> None:
+    await set_quota(platform, admin, "monthly-spend-usd", value=NONE)
+    assert await call(platform, demand()) == "answered"
+    async with platform.database.reading() as db:
+        found = await (await db.connection()).run_sync(partial(standings, account_ids=["acme"], moment=now()))
+    assert found["acme"].monthly_limit_nanos is None

@@ -119,6 +119,9 @@ async def test_what_is_not_said_is_thirty_days_by_four_hours_until_now(platform:
         (LIMITS, {**RANGE, "interval": "1000s"}, 'interval: expected a multiple of "900s"'),
         (LIMITS, {**RANGE, "interval": "-900s"}, 'interval: expected a multiple of "900s"'),
         (LIMITS, {**RANGE, "interval": "4h"}, "expected a duration in seconds"),
+        (LIMITS, {"start": "0001-01-01T00:00:00Z", "end": "0001-01-02T00:00:00Z"}, "start must be of a year from 1970"),
+        (LIMITS, {"end": "0001-01-01T00:00:00Z"}, "end must be of a year from 1970"),
+        (LIMITS, {"start": "9999-12-30T00:00:00Z", "end": "9999-12-31T00:00:00Z"}, "of a year from 1970"),
         (LIMITS, {"start": "yesterday"}, "expected a timestamp"),
     ],
 )

@@ -22,9 +22,10 @@ from embergate.engine.tokenization import TextTokenizer
 from embergate.gateway.accounts import service as accounts
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.money import NANOS_PER_UNIT
+from embergate.gateway.quotas.known import MONTHLY_SPEND
 from embergate.gateway.upkeep import review_accounts
 from embergate.gateway.usage import suspension
-from embergate.gateway.usage.standing import MONTHLY_SPEND, Billing
+from embergate.gateway.usage.standing import Billing
 from embergate.gateway.usage.suspension import review_in
 from embergate.gateway.usage.watch import AccountWatch
 from embergate.storage.database import Database

@@ -186,6 +186,8 @@ async def test_bill_is_quantity_times_price_to_the_nano(platform: Platform, key:
         ),
         (USAGE, {"startTime": "2026-03-01T00:00:00Z", "endTime": "2026-04-01T00:00:01Z"}, "at most 31 days"),
         (OPTIONS, {"startTime": "2026-03-01T00:00:00Z", "endTime": "2026-04-01T00:00:01Z"}, "at most 31 days"),
+        (USAGE, {"startTime": "0001-01-01T00:00:00Z", "endTime": "0001-01-02T00:00:00Z"}, "of a year from 1970"),
+        (OPTIONS, {"startTime": "9999-12-30T00:00:00Z", "endTime": "9999-12-31T23:59:59Z"}, "of a year from 1970"),
         (USAGE, {"timezone": "Mars/Olympus"}, "there is no IANA time zone 'Mars/Olympus'"),
         (USAGE, {"timezone": "../../etc/passwd"}, "there is no IANA time zone"),
         (USAGE, {"groupBy": "colour"}, "groupBy: there is no key 'colour'"),
@@ -204,6 +206,28 @@ async def test_bad_question_is_told_what_is_wrong(
     answer = await platform.call(key, "GET", path, params=params)
     assert answer.status_code == 400, answer.text
     assert message in answer.json()["message"]
+
+
+@pytest.mark.parametrize("year", ["0001", "9999"])
+async def test_first_and_last_year_have_bills_and_no_usage(platform: Platform, year: str) -> None:
+    key = await platform.add_account("acme")
+    query = ("startTime", f"{year}-01-01T00:00:00Z"), ("endTime", f"{year}-12-31T23:59:59Z")
+    assert (await ask(platform, key, SUMMARY, *query))["lineItems"] == []
+
+
+async def test_marks_beyond_a_thousand_a_day_are_others(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embergate.gateway.usage.annotations.MAX_A_DAY", 2)
+    await set_up(platform, billing=Billing.POSTPAID)
+    key = await platform.add_key("acme", "admin")
+    for day in ("2026-03-01", "2026-03-02"):
+        for team in ("a", "b", "c", "a", "d", ""):
+            await used(platform, f"{day}T12:00:00+00:00", 1, annotations=Annotations(team=team))
+    usage = await ask(
+        platform, key, USAGE, ("startTime", "2026-03-01T00:00:00Z"), ("endTime", "2026-03-03T00:00:00Z"),
+        ("groupBy", "annotations.team"),
+    )  # fmt: skip
+    a_day = [("", 1), ("(other)", 2), ("a", 2), ("b", 1)]
+    assert tokens(usage, "annotations.team") == [(day, *row) for day in ("2026-03-01", "2026-03-02") for row in a_day]
 
 
 async def test_others_usage_is_never_told(platform: Platform, key: str) -> None:

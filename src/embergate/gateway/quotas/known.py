@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from embergate.aip.scalars import MAX_INT64
-from embergate.gateway.usage.standing import MONTHLY_SPEND
 
 # How the API shows that there is no limit.
 NO_LIMIT: Final = MAX_INT64
+MONTHLY_SPEND: Final = "monthly-spend-usd"
 REQUESTS: Final = "serverless-requests-per-minute"
 PROMPT_TOKENS: Final = "serverless-prompt-tokens-per-minute"
 CONCURRENT_REQUESTS: Final = "concurrent-requests"

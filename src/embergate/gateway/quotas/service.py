@@ -11,10 +11,9 @@ from embergate.errors import ForbiddenError, NotFoundError
 from embergate.gateway.accounts import store as accounts
 from embergate.gateway.call import Call
 from embergate.gateway.quotas import store
-from embergate.gateway.quotas.known import KNOWN
+from embergate.gateway.quotas.known import KNOWN, MONTHLY_SPEND
 from embergate.gateway.quotas.schemas import Quota
 from embergate.gateway.quotas.usage import usage_of
-from embergate.gateway.usage.standing import MONTHLY_SPEND
 from embergate.gateway.usage.suspension import review_in
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, func, select
 from embergate.clock import now
 from embergate.gateway.call import Call
 from embergate.gateway.money import NANOS_PER_UNIT
-from embergate.gateway.quotas.known import CONCURRENT_REQUESTS, PROMPT_TOKENS, REQUESTS, Scope
-from embergate.gateway.usage.standing import MONTHLY_SPEND, standings
+from embergate.gateway.quotas.known import CONCURRENT_REQUESTS, MONTHLY_SPEND, PROMPT_TOKENS, REQUESTS, Scope
+from embergate.gateway.usage.standing import standings
 from embergate.gateway.usage.tables import DIMENSIONS, DIMENSIONS_OF_RECORD, RECORDS
 
 A_MINUTE: Final = timedelta(minutes=1)

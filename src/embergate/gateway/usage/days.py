@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from embergate.aip.errors import InvalidArgumentError
 
 ONE_DAY = timedelta(days=1)
+MAX_RANGE: Final = timedelta(days=31)
+# Nothing was used before; and any zone's day after the last still is a date.
+FIRST_YEAR, LAST_YEAR = 1970, 9998
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,20 @@ def zone_of(name: str) -> ZoneInfo:
         raise InvalidArgumentError(
             f"timezone: there is no IANA time zone {name[:60]!r}; write one such as Europe/Berlin", field="timezone"
         ) from None
+
+
+def check_range(start: datetime, end: datetime, *, names: tuple[str, str]) -> None:
+    """Check a range of moments that a caller named so.
+
+    Raises: InvalidArgumentError if it is empty, longer than 31 days, or of years that nothing can be of.
+    """
+    for moment, name in zip((start, end), names, strict=True):
+        if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+            raise InvalidArgumentError(f"{name} must be of a year from {FIRST_YEAR} to {LAST_YEAR}", field=name)
+    if start >= end:
+        raise InvalidArgumentError(f"{names[1]} must be after {names[0]}", field=names[1])
+    if end - start > MAX_RANGE:
+        raise InvalidArgumentError(f"{names[1]} must be at most 31 days after {names[0]}", field=names[1])
 
 
 def whole_days(start: datetime, end: datetime) -> tuple[datetime, datetime]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,6 +18,7 @@ from embergate.errors import EmbergateError, SuspendedError
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.money import format_amount
 from embergate.gateway.quotas.known import QuotaDefaults
+from embergate.gateway.usage.annotations import AnnotationBounds
 from embergate.gateway.usage.call_limits import CallLimits
 from embergate.gateway.usage.charging import Charged
 from embergate.gateway.usage.prices import Price, price_of
@@ -59,12 +61,15 @@ class AccountMeter:
         self._repeats = repeats
         self._writer = writer
         self._limits = CallLimits(limiter, defaults)
+        self._annotations = AnnotationBounds()
         self._answers_first = answers_first
 
     @asynccontextmanager
     async def open(self, demand: Demand) -> AsyncIterator[Tab]:
         """See `Meter`."""
-        terms = await self._terms.get(demand.caller.account)
+        account_id = demand.caller.account
+        terms = await self._terms.get(account_id)
+        demand = replace(demand, annotations=self._annotations.bound(account_id, demand.annotations))
         is_paid = await self._repeats.is_repeated(demand)
         state = terms.standing.computed_state
         needs_money = not (is_paid or demand.is_dry_run)

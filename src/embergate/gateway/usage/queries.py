@@ -141,7 +141,7 @@ def _by_whole_slots(
     """Select the sums of every day's whole quarters.
 
     A sum for each day of each row of dimensions, by the key that the table is ordered by, is several times as fast as one
-    grouping over all of them, which has to sort.
+    grouping over all of them, which has to sort. Dimensions of other times are left out first.
     """
     bounds = values(
         column("number", Integer),
@@ -166,10 +166,18 @@ def _by_whole_slots(
     )
     names = [one.name for one in grouped]
     chosen = select(spans.c.number, *grouped, of_day.label("tokens")).join_from(DIMENSIONS, spans, true())
-    each = chosen.where(where).subquery()
+    each = chosen.where(where, _is_used(days)).subquery()
     by = (each.c.number, *(each.c[name] for name in names))
     statement: Select[Any] = select(*by, func.sum(each.c.tokens))
     return statement.where(each.c.tokens.is_not(None)).group_by(*by)
+
+
+def _is_used(days: Sequence[Day]) -> ColumnElement[bool]:
+    """Select dimensions that were used on a day of UTC which one of these days touches."""
+    a_day, first, after = SPANS[0], slot_of(days[0].start), slot_after(days[-1].end)
+    return exists().where(
+        DIMENSIONS_OF_SLOT, SLOTS.c.quarters == a_day, SLOTS.c.slot > first - a_day, SLOTS.c.slot < after
+    )
 
 
 def _by_records(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Final
 
@@ -18,7 +18,7 @@ from embergate.gateway.answers import answer
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.edge import Operation
 from embergate.gateway.resource_type import QueryParameters
-from embergate.gateway.usage.days import ONE_DAY, days_in, zone_of
+from embergate.gateway.usage.days import ONE_DAY, check_range, days_in, zone_of
 from embergate.gateway.usage.queries import KEYS, DayUsage, usage_by_day, values_used
 from embergate.gateway.usage.schemas import (
     AccountUsage,
@@ -28,7 +28,6 @@ from embergate.gateway.usage.schemas import (
     UsageType,
 )
 
-MAX_RANGE: Final = timedelta(days=31)
 # What usage of deployments can be grouped and filtered by, besides annotations.
 DEDICATED_KEYS: Final = ("deployment_name", "accelerator_type")
 ANNOTATIONS: Final = tuple(key for key in KEYS if key.startswith("annotations."))
@@ -48,11 +47,8 @@ class RangeParameters(QueryParameters):
     usage_type: UsageType = UsageType.USAGE_TYPE_UNSPECIFIED
 
     def range(self) -> tuple[datetime, datetime]:
-        """Return start and end. Raises: InvalidArgumentError if the range is empty or too long."""
-        if self.start_time >= self.end_time:
-            raise InvalidArgumentError("endTime must be after startTime", field="endTime")
-        if self.end_time - self.start_time > MAX_RANGE:
-            raise InvalidArgumentError("endTime must be at most 31 days after startTime", field="endTime")
+        """Return start and end. Raises: InvalidArgumentError; see `check_range`."""
+        check_range(self.start_time, self.end_time, names=("startTime", "endTime"))
         return self.start_time, self.end_time
 
 

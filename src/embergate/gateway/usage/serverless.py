@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Final
 
@@ -21,6 +21,7 @@ from embergate.gateway.edge import Operation
 from embergate.gateway.quotas import store as quotas
 from embergate.gateway.quotas.known import NO_LIMIT, PROMPT_TOKENS, Scope
 from embergate.gateway.resource_type import QueryParameters
+from embergate.gateway.usage.days import MAX_RANGE, check_range
 from embergate.gateway.usage.intervals import Intervals, Peaks, peaks_by_model, tokens_by_model
 from embergate.gateway.usage.records import SLOT
 from embergate.gateway.usage.serverless_schemas import (
@@ -33,7 +34,8 @@ from embergate.gateway.usage.serverless_schemas import (
 )
 
 DEFAULT_RANGE: Final = timedelta(days=30)
-MAX_RANGE: Final = timedelta(days=31)
+# What thirty days can be before.
+EARLIEST: Final = datetime(1971, 1, 1, tzinfo=UTC)
 DEFAULT_INTERVAL: Final = timedelta(hours=4)
 SECONDS_A_MINUTE: Final = 60
 RATE_LIMITS: Final = Operation("ListAccountServerlessRateLimits", AccountServerlessRateLimits, needs=Permission.ADMIN)
@@ -51,13 +53,10 @@ class IntervalParameters(QueryParameters):
     )
 
     def intervals(self) -> Intervals:
-        """Return the intervals. Raises: InvalidArgumentError for an empty or too long range, or too fine intervals."""
+        """Return the intervals. Raises: InvalidArgumentError for intervals that are too fine; see `check_range`."""
         end = self.end or now()
-        start = self.start or end - DEFAULT_RANGE
-        if start >= end:
-            raise InvalidArgumentError("end must be after start", field="end")
-        if end - start > MAX_RANGE:
-            raise InvalidArgumentError("end must be at most 31 days after start", field="end")
+        start = self.start or max(end, EARLIEST) - DEFAULT_RANGE
+        check_range(start, end, names=("start", "end"))
         if self.interval < SLOT or self.interval % SLOT or self.interval > MAX_RANGE:
             raise InvalidArgumentError('interval: expected a multiple of "900s", of at most 31 days', field="interval")
         return Intervals.between(start, end, self.interval)

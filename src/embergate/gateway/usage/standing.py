@@ -17,6 +17,7 @@ from sqlalchemy import Select, select
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.credits.ledger import BALANCES, credit_of
 from embergate.gateway.money import NANOS_PER_UNIT
+from embergate.gateway.quotas.known import MONTHLY_SPEND, NO_LIMIT
 from embergate.gateway.usage.spend_thresholds import stored_thresholds, warning_amounts
 from embergate.storage.direct import WorkConnection
 from embergate.storage.rows import table_of
@@ -24,7 +25,6 @@ from embergate.storage.tables.accounts import AccountRow, QuotaRow
 from embergate.storage.value_lists import is_one_of, length_for, values_for
 
 CURRENCY: Final = "USD"
-MONTHLY_SPEND: Final = "monthly-spend-usd"
 
 ACCOUNTS: Final = table_of(AccountRow)
 QUOTAS: Final = table_of(QuotaRow)
@@ -147,7 +147,7 @@ def standings(
             suspend_state=SuspendState(suspend_state),
             credit_nanos=found.get(credit_of(id_), 0),
             spent_nanos=found.get(spend_of(id_, moment), 0),
-            monthly_limit_nanos=None if limit is None else limit * NANOS_PER_UNIT,
+            monthly_limit_nanos=None if limit is None or limit == NO_LIMIT else limit * NANOS_PER_UNIT,
             own_thresholds_nanos=stored_thresholds(notifications),
         )
         for id_, billing, suspend_state, notifications, limit in accounts
