@@ -33,10 +33,10 @@ def list_accounts(
     api_key: options.ApiKey = "",
 ) -> None:
     """List the accounts; with a key of a server, its own."""
-    from embergate.cli.operator.api import Target, call_api
+    from embergate.cli.operator.api import Target, list_all
     from embergate.cli.operator.show import print_rows
 
-    rows = call_api(Target(server, api_key), lambda api: api.list("accounts", "accounts", filter=filter_))
+    rows = list_all(Target(server, api_key), "accounts", filter_)
     print_rows(rows, COLUMNS, as_json=as_json)
 
 

@@ -111,6 +111,11 @@ def call_api(target: Target, work: Callable[[Api], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
+def list_all(target: Target, path: str, filter_: str) -> list[dict[str, Any]]:
+    """Return every resource of a collection that fits, by the path that ends with the collection's name."""
+    return call_api(target, lambda api: api.list(path, path.rpartition("/")[2], filter=filter_))
+
+
 def change(
     target: Target,
     method: str,

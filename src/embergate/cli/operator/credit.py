@@ -129,11 +129,11 @@ def list_redemptions(
     api_key: options.ApiKey = "",
 ) -> None:
     """List the codes that an account redeemed."""
-    from embergate.cli.operator.api import Target, call_api, path_of
+    from embergate.cli.operator.api import Target, list_all, path_of
     from embergate.cli.operator.show import print_rows
 
     path = path_of("accounts", account, "creditRedemptions")
-    rows = call_api(Target(server, api_key), lambda api: api.list(path, "creditRedemptions", filter=filter_))
+    rows = list_all(Target(server, api_key), path, filter_)
     print_rows(rows, REDEMPTION_COLUMNS, as_json=as_json)
 
 

@@ -22,11 +22,11 @@ def list_keys(
     api_key: options.ApiKey = "",
 ) -> None:
     """List a user's keys, not the keys themselves."""
-    from embergate.cli.operator.api import Target, call_api
+    from embergate.cli.operator.api import Target, list_all
     from embergate.cli.operator.show import print_rows
 
     path = _path(account, user)
-    rows = call_api(Target(server, api_key), lambda api: api.list(path, "apiKeys", filter=filter_))
+    rows = list_all(Target(server, api_key), path, filter_)
     print_rows(rows, COLUMNS, as_json=as_json)
 
 

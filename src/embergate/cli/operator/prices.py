@@ -94,11 +94,11 @@ def list_plans(
     api_key: options.ApiKey = "",
 ) -> None:
     """List an account's plans, those that are over too."""
-    from embergate.cli.operator.api import Target, call_api, path_of
+    from embergate.cli.operator.api import Target, list_all, path_of
     from embergate.cli.operator.show import print_rows
 
     path = path_of("accounts", account, "pricingPlans")
-    rows = call_api(Target(server, api_key), lambda api: api.list(path, "pricingPlans", filter=filter_))
+    rows = list_all(Target(server, api_key), path, filter_)
     print_rows(rows, PLAN_COLUMNS, as_json=as_json)
 
 

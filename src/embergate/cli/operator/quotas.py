@@ -22,11 +22,11 @@ def list_quotas(
     api_key: options.ApiKey = "",
 ) -> None:
     """List an account's quotas, with what it uses of each."""
-    from embergate.cli.operator.api import Target, call_api, path_of
+    from embergate.cli.operator.api import Target, list_all, path_of
     from embergate.cli.operator.show import print_rows
 
     path = path_of("accounts", account, "quotas")
-    rows = call_api(Target(server, api_key), lambda api: api.list(path, "quotas", filter=filter_))
+    rows = list_all(Target(server, api_key), path, filter_)
     print_rows(rows if as_json else [_readable(row) for row in rows], COLUMNS, as_json=as_json)
 
 

@@ -27,11 +27,11 @@ def list_users(
     api_key: options.ApiKey = "",
 ) -> None:
     """List the users of an account; on the database also who is an operator, which the API does not tell."""
-    from embergate.cli.operator.api import Target, call_api, path_of
+    from embergate.cli.operator.api import Target, list_all, path_of
     from embergate.cli.operator.show import print_rows
 
     target, path = Target(server, api_key), path_of("accounts", account, "users")
-    rows = call_api(target, lambda api: api.list(path, "users", filter=filter_))
+    rows = list_all(target, path, filter_)
     if not server:
         operators = _operators(target, account)
         rows = [{**row, "operator": row["name"] in operators} for row in rows]
