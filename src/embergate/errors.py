@@ -136,6 +136,13 @@ class PayloadTooLargeError(EmbergateError):
     code = "PAYLOAD_TOO_LARGE"
 
 
+class RangeNotSatisfiableError(EmbergateError):
+    """There are no such bytes."""
+
+    http_status = 416
+    code = "OUT_OF_RANGE"
+
+
 class UnavailableError(EmbergateError):
     """Something that the server needs cannot be reached; try again."""
 
