@@ -70,7 +70,7 @@ class Metrics:
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request; status 499 is a client that left."""
-        self.requests.labels(route, str(status or 499)).inc()
+        self.requests.labels(route, str(status)).inc()
         self.request_seconds.labels(route).observe(seconds)
 
     def set_memory(self, model: str, figures: Mapping[str, int | None]) -> None:

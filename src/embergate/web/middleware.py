@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -14,9 +15,11 @@ from embergate.clock import monotonic_s
 from embergate.errors import EmbergateError, PayloadTooLargeError, ShuttingDownError
 from embergate.ids import new_request_id
 from embergate.web.errors import error_response
+from embergate.web.request_log import level_of, logging_of, stack_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Called with the route's path pattern, the status and the seconds from first byte in to last byte out.
 Observe = Callable[[str, int, float], None]
 
@@ -34,14 +37,24 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id, method = new_request_id(), scope["method"]
+        request_id, method = new_request_id(), method_of(scope)
         if method == "HEAD":
             scope = {
                 **scope,
                 "method": "GET",
             }  # the same answer; the server below, which has the other scope, drops its body
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         started_at_s = monotonic_s()
+        with logging_of(request_id):
+            status = await self._answer(scope, receive, send, request_id)
+            seconds, route = monotonic_s() - started_at_s, route_of(scope)
+            self.observe(route, status, seconds)
+            level = level_of(route, status, is_write=state.get("is_write", False))
+            log.log(level, "request", method=method, route=route, status=status, seconds=round(seconds, 6))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
+        """Answer, and return the status; 499 if the client left before that."""
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -54,27 +67,18 @@ class RequestContextMiddleware:
         try:
             await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
-            pass  # nobody reads an answer; it is counted as a 499 below
+            pass  # nobody reads an answer
         except asyncio.CancelledError:
             # Only the server cancels a request, when the grace after SIGTERM is over; the task ends with this answer.
             if status:
                 raise
             await error_response(ShuttingDownError(), request_id, scope["path"])(scope, receive, send_with_id)
-        except Exception:
-            log.exception("request_failed", request_id=request_id, path=_route_of(scope))
+        except Exception as error:
+            log.error("request_failed", route=route_of(scope), error=type(error).__qualname__, stack=stack_of(error))
             if status:
                 raise
             await error_response(EmbergateError(), request_id, scope["path"])(scope, receive, send_with_id)
-        seconds = monotonic_s() - started_at_s
-        self.observe(_route_of(scope), status, seconds)
-        log.debug(
-            "request",
-            request_id=request_id,
-            method=method,
-            path=_route_of(scope),
-            status=status,
-            seconds=round(seconds, 6),
-        )
+        return status or 499
 
 
 class BodyLimitMiddleware:
@@ -134,7 +138,13 @@ class BodyLimitMiddleware:
                     more = message.get("more_body", False)
 
 
-def _route_of(scope: Scope) -> str:
+def method_of(scope: Scope) -> str:
+    """Return the method, `other` for one that we do not know: a caller may write anything there."""
+    method: str = scope["method"]
+    return method if method in METHODS else "other"
+
+
+def route_of(scope: Scope) -> str:
     """Return the route's pattern, never the path itself, which could hold anything."""
     path: str = getattr(scope.get("route"), "path", "unmatched")
     return path
