@@ -115,6 +115,8 @@ def serving_lifespan(
         await gateway.database.close()
         await asyncio.to_thread(deps.engine.close)
         deps.registry.close()
+        if deps.tracer is not None:
+            await asyncio.to_thread(deps.tracer.close)
 
     return lifespan
 

@@ -86,13 +86,18 @@ async def _answer(request: Request, caller: Caller, deps: Deps, timer: asyncio.T
                     request.receive, deps.engine.count_tokens(served.model, inputs, options)
                 )
                 return await answer_dry_run(deps, served, body.model, tab, counts)
-            tokenized = await until_disconnect(request.receive, deps.engine.tokenize(served.model, inputs, options))
+            with deps.stage("tokenize"):
+                tokenized = await until_disconnect(request.receive, deps.engine.tokenize(served.model, inputs, options))
             note(model=served.public_name, prompt_tokens=sum(tokenized.num_tokens))
-            await tab.reserve(tokenized.num_tokens)
-            result = await until_disconnect(request.receive, deps.engine.run(served.model, tokenized, options))
-            response = await _respond(deps, body, served, result, fingerprint, started_at_s)
+            with deps.stage("reserve"):
+                await tab.reserve(tokenized.num_tokens)
+            with deps.stage("queue_and_forward"):
+                result = await until_disconnect(request.receive, deps.engine.run(served.model, tokenized, options))
+            with deps.stage("encode"):
+                response = await _respond(deps, body, served, result, fingerprint, started_at_s)
             timer.reschedule(None)  # what is charged is answered
-            await tab.settle()
+            with deps.stage("settle"):
+                await tab.settle()
         except EmbergateError as error:
             if body.has_one_input:
                 _name_as_sent(error)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Final
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,10 +16,12 @@ from embergate.clock import monotonic_s
 from embergate.errors import EmbergateError, PayloadTooLargeError, ShuttingDownError
 from embergate.ids import new_request_id
 from embergate.web.errors import error_response
-from embergate.web.request_log import level_of, logging_of, stack_of
+from embergate.web.request_log import QUIET_ROUTES, level_of, logging_of, note, stack_of
+from embergate.web.tracing import UNTRACED, RequestSpan, Tracer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+UNMATCHED: Final = "unmatched"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Called with the route's path pattern, the status and the seconds from first byte in to last byte out.
 Observe = Callable[[str, int, float], None]
@@ -27,10 +30,11 @@ Observe = Callable[[str, int, float], None]
 class RequestContextMiddleware:
     """Gives each request an id, answers unforeseen errors with a 500 that carries it, and reports the outcome."""
 
-    def __init__(self, app: ASGIApp, *, observe: Observe) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, *, observe: Observe, tracer: Tracer | None = None) -> None:
+        """Wrap `app`; requests have spans if there is a tracer."""
         self.app = app
         self.observe = observe
+        self.tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -46,12 +50,21 @@ class RequestContextMiddleware:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         started_at_s = monotonic_s()
-        with logging_of(request_id):
+        with logging_of(request_id), self._span_of(scope, method) as span:
+            if span is not None:
+                note(trace_id=span.trace_id)
             status = await self._answer(scope, receive, send, request_id)
             seconds, route = monotonic_s() - started_at_s, route_of(scope)
             self.observe(route, status, seconds)
+            if span is not None:
+                span.tell(route, status, request_id)
             level = level_of(route, status, is_write=state.get("is_write", False))
             log.log(level, "request", method=method, route=route, status=status, seconds=round(seconds, 6))
+
+    def _span_of(self, scope: Scope, method: str) -> AbstractContextManager[RequestSpan | None]:
+        if self.tracer is None or scope["path"] in QUIET_ROUTES:
+            return UNTRACED
+        return self.tracer.request(method, Headers(scope=scope))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
         """Answer, and return the status; 499 if the client left before that."""
@@ -146,5 +159,5 @@ def method_of(scope: Scope) -> str:
 
 def route_of(scope: Scope) -> str:
     """Return the route's pattern, never the path itself, which could hold anything."""
-    path: str = getattr(scope.get("route"), "path", "unmatched")
+    path: str = getattr(scope.get("route"), "path", UNMATCHED)
     return path
