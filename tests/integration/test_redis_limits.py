@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
 from embergate.errors import ConfigurationError, RateLimitedError
@@ -20,6 +22,7 @@ from embergate.storage.database import Database
 from embergate.web.limits import NUM_TICKS, TICK_MS, Charge, Limit, Limiter
 from embergate.web.memory_limits import MemoryLimiter
 from embergate.web.redis_limits import RedisLimiter
+from embergate.web.redis_metrics import RedisMetrics
 from tests.integration.gateway.platform import Platform, on_sqlite_only
 from tests.integration.gateway.test_metering import call, demand, set_up
 from tests.limiters import (
@@ -43,11 +46,15 @@ def server() -> Iterator[str]:
     socket = folder / "redis.sock"
     options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", str(folder)]
     process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-    for _ in range(200):
-        if socket.exists():
-            break
-        time.sleep(0.02)
-    yield f"unix://{socket}"
+    url = f"unix://{socket}"
+    with Redis.from_url(url) as redis:
+        for _ in range(200):
+            try:  # the socket is there a moment before it is listened to
+                redis.ping()
+                break
+            except RedisConnectionError:
+                time.sleep(0.02)
+    yield url
     process.terminate()
     process.wait()
     shutil.rmtree(folder)
@@ -149,6 +156,17 @@ async def test_without_redis_each_server_counts_by_itself(check: Callable[[Limit
     limiter = RedisLimiter("unix:///nowhere/redis.sock")
     await check(limiter)
     await limiter.close()
+
+
+async def test_metrics_tell_whether_servers_count_together(url: str) -> None:
+    for known, is_alone in ((url, False), ("unix:///nowhere/redis.sock", True)):
+        registry = CollectorRegistry()
+        limiter = RedisLimiter(known, RedisMetrics(registry), timeout_s=30)
+        for _ in range(2):
+            claimed(await limiter.claim("a", [Charge(TOKENS)]))
+        assert registry.get_sample_value("embergate_redis_fallback") == is_alone
+        assert registry.get_sample_value("embergate_redis_failures_total") == is_alone  # asked once, then left alone
+        await limiter.close()
 
 
 def test_url_of_something_else_is_refused() -> None:

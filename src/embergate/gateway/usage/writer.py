@@ -11,6 +11,7 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,6 +21,7 @@ import structlog
 from embergate.clock import monotonic_s, now
 from embergate.errors import UnavailableError
 from embergate.gateway.usage.charging import Charged, charge
+from embergate.gateway.usage.metrics import UsageMetrics
 from embergate.gateway.usage.records import UsageRecord
 from embergate.gateway.usage.watch import AccountWatch
 from embergate.storage.database import Database
@@ -41,6 +43,7 @@ class _Entry:
     """A record that waits, and who waits for it."""
 
     record: UsageRecord
+    handed_in_at_s: float
     on_done: Callable[[Charged | None], None]
     done: asyncio.Future[Charged]
 
@@ -64,10 +67,11 @@ class _Retries:
 class UsageWriter:
     """Charges records, as many at once as are waiting."""
 
-    def __init__(self, database: Database, watch: AccountWatch) -> None:
+    def __init__(self, database: Database, watch: AccountWatch, metrics: UsageMetrics) -> None:
         """Write nothing yet; `watch` is shown what was charged."""
         self._database = database
         self._watch = watch
+        self._metrics = metrics
         self._waiting: deque[_Entry] = deque()
         # Those of answered calls that could not be written, to be tried again.
         self._kept: deque[_Entry] = deque()
@@ -76,6 +80,7 @@ class UsageWriter:
         self._wake = asyncio.Event()
         self._known: set[bytes] = set()
         self._task: asyncio.Task[None] | None = None
+        metrics.waiting_charges.set_function(lambda: len(self._waiting) + len(self._kept))
 
     def submit(self, record: UsageRecord, on_done: Callable[[Charged | None], None]) -> asyncio.Future[Charged]:
         """Have a record charged; return what will tell what came of it. To be shielded by whoever awaits it.
@@ -85,10 +90,11 @@ class UsageWriter:
         then. Where the call is answered already, the record is tried again until it is written.
         """
         done: asyncio.Future[Charged] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Entry(record, on_done, done))
+        self._waiting.append(_Entry(record, monotonic_s(), on_done, done))
         self._wake.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
+            # Not of this call alone: what it logs is none of its.
+            self._task = asyncio.create_task(self._run(), context=Context())
         return done
 
     async def close(self) -> None:
@@ -133,7 +139,9 @@ class UsageWriter:
                 self._fail(group, error)
                 return True
             return all([await self._charge(part) for part in by_account.values()])
+        self._metrics.commit_charges.observe(len(group))
         for entry, outcome in zip(group, outcomes, strict=True):
+            self._metrics.note_charge(entry.record, outcome, monotonic_s() - entry.handed_in_at_s)
             entry.on_done(outcome)
             if not entry.done.done():
                 entry.done.set_result(outcome)
@@ -150,6 +158,7 @@ class UsageWriter:
         return outcomes
 
     def _fail(self, group: Sequence[_Entry], error: Exception) -> None:
+        self._metrics.failed_charges.inc(len(group))
         is_away = isinstance(error, UnavailableError)
         for entry in group:
             if entry.record.is_answered and is_away and len(self._kept) < MAX_KEPT:
@@ -166,6 +175,7 @@ class UsageWriter:
         """Give up records of answered calls; the log is where they are from now on."""
         for entry in entries:
             log.error("usage_lost", **_told(entry.record))
+            self._metrics.lost_charges.inc()
             entry.on_done(None)
 
 
