@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -32,25 +27,13 @@ from tests.limiters import (
     refused,
     settled,
 )
-
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server")
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """The URL of a Redis of its own, on a Unix socket."""
-    folder = Path(tempfile.mkdtemp(prefix="embergate-redis-"))
-    socket = folder / "redis.sock"
-    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-    for _ in range(200):
-        if socket.exists():
-            break
-        time.sleep(0.02)
-    yield f"unix://{socket}"
-    process.terminate()
-    process.wait()
-    shutil.rmtree(folder)
+    with RedisServer() as started:
+        yield started.url
 
 
 @pytest.fixture
