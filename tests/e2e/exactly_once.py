@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import random
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from embergate.storage.database import Database
 from embergate.storage.tables.usage import UsageRecordRow
 from tests.databases import PostgresqlServer, migrated_sqlite
 from tests.e2e.clients import Clients
-from tests.e2e.server import Server
+from tests.e2e.server import Server, on_database
 from tests.sums import Sums, sums_of
 
 
@@ -144,12 +143,8 @@ def run(
 
 @contextmanager
 def started(database_url: str, data_dir: Path, load: Load, settings: dict[str, str]) -> Iterator[Server]:
-    secret = base64.b64encode(bytes(range(32))).decode()
-    fixed = {"database_url": database_url, "secret_keys": secret, "self_check": "false"}
-    with Server(data_dir, **fixed, **settings) as server:
-        server.ready()
-        with server.client() as client:
-            load.model = client.get("/v1/models").json()["data"][0]["id"]
+    with Server(data_dir, **on_database(database_url, **settings)) as server:
+        load.model = server.ready().model()
         load.is_killed = False
         yield server
 
