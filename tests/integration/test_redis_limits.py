@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
 from embergate.errors import ConfigurationError, RateLimitedError
@@ -35,29 +29,13 @@ from tests.limiters import (
     refused,
     settled,
 )
-
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server")
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """The URL of a Redis of its own, on a Unix socket."""
-    folder = Path(tempfile.mkdtemp(prefix="embergate-redis-"))
-    socket = folder / "redis.sock"
-    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-    url = f"unix://{socket}"
-    with Redis.from_url(url) as redis:
-        for _ in range(200):
-            try:  # the socket is there a moment before it is listened to
-                redis.ping()
-                break
-            except RedisConnectionError:
-                time.sleep(0.02)
-    yield url
-    process.terminate()
-    process.wait()
-    shutil.rmtree(folder)
+    with RedisServer() as started:
+        yield started.url
 
 
 @pytest.fixture
