@@ -98,6 +98,22 @@ async def test_charges_are_forgotten_after_a_minute_and_nothing_is_left_behind(
         claimed(await limiters[0].claim("a", [Charge(TOKENS)]))
 
 
+async def test_what_was_given_back_and_is_forgotten_leaves_servers_counting_together(
+    url: str, limiters: list[RedisLimiter]
+) -> None:
+    limiters[0].give_back(claimed(await limiters[0].claim("a", [Charge(TOKENS, 60)])))
+    await settled(limiters[0])
+    with Redis.from_url(url, decode_responses=True) as redis:  # that was a minute and a bit ago
+        sums, ticks = "embergate:{a}:tokens::sums", "embergate:{a}:tokens::ticks"
+        tick = redis.lindex(ticks, 0)
+        old = str(int(tick) - NUM_TICKS - 1)
+        redis.lset(ticks, 0, old)
+        redis.hset(sums, old, redis.hget(sums, tick))
+        redis.hdel(sums, tick)
+    claimed(await limiters[0].claim("a", [Charge(TOKENS, 90)]))
+    refused(await limiters[1].claim("a", [Charge(TOKENS, 11)]))
+
+
 async def test_clock_that_is_set_back_blocks_nobody(url: str, limiters: list[RedisLimiter]) -> None:
     claimed(await limiters[0].claim("a", [Charge(TOKENS, 100)]))
     with Redis.from_url(url) as redis:

@@ -114,7 +114,7 @@ def _demand_of(request: Request, raw: bytes, caller: Caller, served: ServedModel
         caller=caller,
         model=served.id,
         list_price_nanos=served.list_price_nanos,
-        annotations=annotations_of(request.headers.get(ANNOTATIONS_HEADER)),
+        annotations=annotations_of(request.headers.getlist(ANNOTATIONS_HEADER)),
         idempotency_key=key,
         request_digest=sha256(raw).digest() if key is not None else None,
         is_dry_run=is_dry_run(request.headers),

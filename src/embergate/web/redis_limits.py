@@ -16,7 +16,7 @@ import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from embergate.clock import monotonic_s
 from embergate.errors import ConfigurationError
@@ -175,6 +175,9 @@ class RedisLimiter:
             return await work
         except (RedisError, OSError, TimeoutError) as error:
             self._metrics.failures.inc()
+            if type(error) is ResponseError:  # it is there, and refuses this very script: a bug of ours
+                log.exception("redis_refused", consequence="this call is counted by this server alone")
+                return None
             if monotonic_s() >= self._is_down_until_s:
                 log.warning("redis_unreachable", error=str(error), consequence="limits are counted by each server")
             self._is_down_until_s = monotonic_s() + OUTAGE_S
@@ -200,7 +203,6 @@ class RedisLimiter:
 
 
 def _places_key(account: str) -> str:
-    # NOTE: what is in braces puts an account's keys on one node of a cluster, where one script may touch them all.
     return f"embergate:{{{account}}}:places"
 
 

@@ -234,7 +234,9 @@ class _Tab:
             user_id=caller.user,
             num_inputs=len(self._num_tokens),
             prompt_tokens=sum(self._num_tokens),
-            idempotency_key=demand.idempotency_key,
+            # What is tried again because nobody knows whether it was written must not be written twice. Callers' keys
+            # have no spaces.
+            idempotency_key=f"request {demand.request_id}" if self._answers_first else demand.idempotency_key,
             request_digest=demand.request_digest,
             is_answered=self._answers_first,
         )

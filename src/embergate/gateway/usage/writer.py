@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -108,13 +109,19 @@ class UsageWriter:
 
     async def _run(self) -> None:
         while self._waiting or (self._kept and monotonic_s() < self._closes_by_s):
-            if not self._waiting and self._retries.wait_s > 0:
+            group = self._next_group()
+            if group:
+                self._retries.note(failed=not await self._charge(group))
+            else:
                 await self._pause(self._retries.wait_s)
-                continue
-            queue = self._waiting or self._kept
-            group = [queue.popleft() for _ in range(min(len(queue), MAX_GROUP))]
-            self._retries.note(failed=not await self._charge(group))
         self._lose(self._kept)
+
+    def _next_group(self) -> list[_Entry]:
+        """Take what comes next: what was kept, once it is due, before what has come in since."""
+        group: list[_Entry] = []
+        for queue in (self._kept, self._waiting) if self._retries.wait_s <= 0 else (self._waiting,):
+            group += [queue.popleft() for _ in range(min(len(queue), MAX_GROUP - len(group)))]
+        return group
 
     async def _pause(self, wait_s: float) -> None:
         """Wait until it is time to try again, or until something comes in."""
@@ -168,7 +175,7 @@ class UsageWriter:
             else:
                 entry.on_done(None)
                 if not entry.done.done():
-                    entry.done.set_exception(error)
+                    entry.done.set_exception(copy(error))  # each call writes its own headers into its own
                     entry.done.exception()  # its call may have been cancelled: nobody asks then
 
     def _lose(self, entries: Iterable[_Entry]) -> None:
