@@ -60,8 +60,6 @@ def translate_in_reader(context: ExceptionContext) -> EmbergateError | None:
         return None  # whoever waited for the statement was cancelled, which SQLAlchemy takes for a broken connection
     if isinstance(error, EmbergateError):
         return error  # from a type that refused a value
-    if not isinstance(error, Exception):
-        return None  # whoever waited was cancelled: SQLAlchemy takes that for a lost connection
     code = getattr(error, "sqlite_errorcode", None)
     sqlstate = getattr(error, "sqlstate", None)
     if code == sqlite3.SQLITE_INTERRUPT or sqlstate == QUERY_CANCELED:
