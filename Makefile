@@ -43,6 +43,7 @@ check: develop  ## format, lint, types, layers, generated pages
 	$(BIN)/python -m tools.lint
 	$(BIN)/python -m tools.migrations check
 	$(BIN)/python -m tools.settings_reference --check
+	$(BIN)/python -m tools.metrics_reference --check
 
 migrate: setup  ## bring the database's tables to what this version expects
 	$(BIN)/embergate migrate
@@ -64,6 +65,7 @@ clients: $(CLIENTS)/.ready $(CLIENTS)-gateway/.ready  ## create .clients and .cl
 
 docs: develop  ## write the generated reference pages
 	$(BIN)/python -m tools.settings_reference
+	$(BIN)/python -m tools.metrics_reference
 
 test: develop clients  ## every test that needs neither torch nor a network
 	$(IN_MEMORY) $(BIN)/python -m pytest
@@ -92,8 +94,8 @@ $(PEERS)/.ready: requirements/peers.txt
 	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/peers.txt
 	@touch $@
 
-bench: develop $(PEERS)/.ready  ## every benchmark, beside peers where there are any (about 30 minutes); fails at the end if a target is missed
-	@status=0; for name in engines startup memory lists; do \
+bench: develop $(PEERS)/.ready  ## every benchmark, beside peers where there are any (about an hour); fails at the end if a target is missed
+	@status=0; for name in engines startup memory gateway lists usage; do \
 		HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/$$name.py || status=1; \
 	done; exit $$status
 

@@ -30,6 +30,8 @@ from worker import texts_of
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 QUERY, BATCH = [16], [128] * 64
+# Servers close a connection that is idle for five seconds.
+KEEP_ALIVE_S = 3.0
 MAX_ADDED_MS = 2.0
 MIN_SHARE = 0.95
 ENGINE = f"""
@@ -90,7 +92,7 @@ class Engine:
 
 
 class Server:
-    """A server, and one connection to it that is kept open."""
+    """A server, and one connection to it that is kept open, as far as the server keeps it."""
 
     def __init__(self, data_dir: str, program: Sequence[str] = ("-m", "embergate.cli.main")) -> None:
         self.port, self.key = free_port(), secrets.token_hex(16)
@@ -100,16 +102,21 @@ class Server:
         self.process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=ROOT)
         first_answer(self.port, self.key, time.perf_counter() + 60)
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        self.used_at_s = 0.0
 
     def seconds(self, lengths: list[int]) -> float:
         body = json.dumps({"model": MODEL, "input": texts_of(lengths), "encoding_format": "base64"})
         headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        if time.perf_counter() - self.used_at_s > KEEP_ALIVE_S:  # the others took long
+            self.connection.close()
+            self.connection.connect()
         started = time.perf_counter()
         self.connection.request("POST", "/v1/embeddings", body, headers)
         answer = self.connection.getresponse()
         content = answer.read()
+        self.used_at_s = time.perf_counter()
         assert answer.status == 200, content
-        return time.perf_counter() - started
+        return self.used_at_s - started
 
     def close(self) -> None:
         self.process.terminate()

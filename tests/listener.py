@@ -1,4 +1,4 @@
-"""A real HTTP server on a loopback port that takes webhooks, or does not."""
+"""A real HTTP server on a loopback port that takes webhooks, or spans, or does not."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ class Listener:
     def __init__(self) -> None:
         self.status = 204
         self.seen: list[tuple[dict[str, str], bytes]] = []
+        self.paths: list[str] = []
         listener = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
+                listener.paths.append(self.path)
                 listener.seen.append(({name.lower(): value for name, value in self.headers.items()}, body))
                 if not listener.status:
                     return

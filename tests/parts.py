@@ -17,6 +17,7 @@ from embergate.gateway.startup import first_account
 from embergate.inference.deps import Deps, InferenceLimits
 from embergate.storage.database import Database
 from embergate.web.keyring import Keyring
+from embergate.web.metrics import Metrics
 
 
 @dataclass(slots=True)
@@ -39,7 +40,9 @@ async def parts_over(database_url: str, key: str, limits: InferenceLimits) -> As
         await first_account(db, keyring, "default", key)
     gateway = gateway_over(database, keyring)
     engine = Engine()
-    yield Parts(engine, Registry(), gateway.authenticator, gateway.policies, gateway.meter, limits, gateway=gateway)
+    metrics = Metrics(gateway.metrics.registry)
+    parts = (engine, Registry(), gateway.authenticator, gateway.policies, gateway.meter, limits, metrics)
+    yield Parts(*parts, gateway=gateway)
     engine.close()
     await gateway.meter.close()
     await database.close()

@@ -193,6 +193,11 @@ class Settings(BaseSettings):
         30, ge=0, description="Seconds that requests in flight have to finish after SIGTERM before they are cut off."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    otlp_endpoint: str = Field(
+        "",
+        description="Base URL of an OpenTelemetry collector that spans of requests are sent to, by OTLP over HTTP (extra "
+        "`otel`): `http://localhost:4318`. Empty for no spans.",
+    )
 
     @field_validator("models", mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import queue
 import re
@@ -19,6 +20,12 @@ import httpx2
 KEY: Final = "eg_test-key-of-the-end-to-end-tests"
 MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 DEADLINE_S: Final = 60.0
+SECRET_KEY: Final = base64.b64encode(bytes(range(32))).decode()
+
+
+def on_database(url: str, **settings: str) -> dict[str, str]:
+    """Return the settings of servers that share a database."""
+    return {"database_url": url, "secret_keys": SECRET_KEY, "self_check": "false", **settings}
 
 
 def head_of(num_bytes: int, *lines: str) -> bytes:
@@ -91,6 +98,12 @@ class Server:
             assert time.monotonic() < deadline, self.lines
             time.sleep(0.02)
         return self
+
+    def model(self) -> str:
+        """Return the name of the first model it serves."""
+        with self.client() as client:
+            name: str = client.get("/v1/models").json()["data"][0]["id"]
+        return name
 
     def client(self, **headers: str) -> httpx2.Client:
         """Return a client with the key."""

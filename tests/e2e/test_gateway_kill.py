@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import random
 import threading
@@ -11,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -24,9 +24,10 @@ from embergate.storage.tables.accounts import UserRow
 from embergate.storage.tables.audit import AuditEntryRow
 from embergate.storage.tables.credentials import ApiKeyRow, RefreshTokenRow, SecretRow, SessionRow
 from embergate.storage.tables.credits import CreditCodeRow, CreditRedemptionRow
-from tests.e2e.server import DEADLINE_S, Server
+from tests.e2e.clients import Clients
+from tests.e2e.server import Server, on_database
 from tests.integration.gateway.operating import make_code
-from tests.integration.gateway.platform import MASTER_KEY, Platform
+from tests.integration.gateway.platform import Platform
 from tests.integration.gateway.trails import verified
 
 NUM_CALLS: Final = 200
@@ -58,6 +59,9 @@ class Told:
     secrets: dict[str, set[str]] = field(default_factory=dict)
     # The refresh token of each session whose last refresh was answered.
     live_tokens: set[str] = field(default_factory=set)
+
+    def has_acknowledged(self, num_calls: int) -> bool:
+        return self.num_acknowledged >= num_calls
 
 
 class KilledError(Exception):
@@ -164,11 +168,6 @@ class Worker:
         return None
 
 
-def settings_of(database_url: str, tiny_model: str) -> dict[str, str]:
-    secret = base64.b64encode(MASTER_KEY).decode()
-    return {"database_url": database_url, "secret_keys": secret, "self_check": "false", "models": tiny_model}
-
-
 def on_platform(database_url: str, work: Callable[[Platform], Awaitable[T]]) -> T:
     """Do something in the database itself."""
 
@@ -194,21 +193,18 @@ def test_acknowledged_writes_survive_with_their_audit_entries(
     database_url: str, tmp_path: Path, tiny_model: str
 ) -> None:
     generator = random.Random(20_261_124)
-    settings = settings_of(database_url, tiny_model)
+    settings = on_database(database_url, models=tiny_model)
     on_platform(database_url, make_codes)
     told = Told()
     turns = zip(range(NUM_CALLS), itertools.cycle(KINDS), strict=False)
     workers = [Worker(told, turns) for _ in range(NUM_THREADS)]
     for number in range(NUM_KILLS):
         with Server(tmp_path, **settings) as server:
-            threads = [threading.Thread(target=worker.work, args=(server,)) for worker in workers]
-            for thread in threads:
-                thread.start()
-            wait_until(told, generator.randint(number * 40 + 10, number * 40 + 30))
+            clients = Clients([partial(worker.work, server) for worker in workers])
+            clients.wait_until(partial(told.has_acknowledged, generator.randint(number * 40 + 10, number * 40 + 30)))
             time.sleep(generator.uniform(0, 0.02))
             server.process.kill()
-            for thread in threads:
-                thread.join(DEADLINE_S)
+            clients.join()
             server.process.wait()
     assert told.unanswered, "no call was under way when a server was killed"
     assert len(told.unanswered) <= NUM_KILLS * NUM_THREADS
@@ -223,13 +219,6 @@ def test_acknowledged_writes_survive_with_their_audit_entries(
             for token in told.live_tokens:
                 assert client.post("/v1/auth/refresh", json={"refreshToken": token}).status_code == 200
     on_platform(database_url, lambda platform: check_all(platform, told))
-
-
-def wait_until(told: Told, num_acknowledged: int) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while told.num_acknowledged < num_acknowledged:
-        assert time.monotonic() < deadline, "the calls have stopped"
-        time.sleep(0.0005)
 
 
 async def check_all(platform: Platform, told: Told) -> None:

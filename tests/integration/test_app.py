@@ -228,7 +228,7 @@ async def test_models_memory_is_published_on_the_model_and_as_a_metric(deps: Par
         "anonymous_bytes": None,
         "peak_bytes": 400,
     }
-    labels = 'kind="{}",model="accounts/fireworks/models/all-minilm-l6-v2"'
+    labels = 'kind="{}",model="fireworks/all-minilm-l6-v2"'
     assert f"embergate_model_memory_bytes{{{labels.format('peak')}}} 400.0" in page
     assert "anonymous" not in page.split("# TYPE embergate_model_memory_bytes")[1]
 

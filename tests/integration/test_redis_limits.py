@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from embergate.errors import ConfigurationError, RateLimitedError
@@ -20,6 +16,7 @@ from embergate.storage.database import Database
 from embergate.web.limits import NUM_TICKS, TICK_MS, Charge, Limit, Limiter
 from embergate.web.memory_limits import MemoryLimiter
 from embergate.web.redis_limits import RedisLimiter
+from embergate.web.redis_metrics import RedisMetrics
 from tests.integration.gateway.platform import Platform, on_sqlite_only
 from tests.integration.gateway.test_metering import call, demand, set_up
 from tests.limiters import (
@@ -32,25 +29,13 @@ from tests.limiters import (
     refused,
     settled,
 )
-
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server")
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """The URL of a Redis of its own, on a Unix socket."""
-    folder = Path(tempfile.mkdtemp(prefix="embergate-redis-"))
-    socket = folder / "redis.sock"
-    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-    for _ in range(200):
-        if socket.exists():
-            break
-        time.sleep(0.02)
-    yield f"unix://{socket}"
-    process.terminate()
-    process.wait()
-    shutil.rmtree(folder)
+    with RedisServer() as started:
+        yield started.url
 
 
 @pytest.fixture
@@ -113,6 +98,22 @@ async def test_charges_are_forgotten_after_a_minute_and_nothing_is_left_behind(
         claimed(await limiters[0].claim("a", [Charge(TOKENS)]))
 
 
+async def test_what_was_given_back_and_is_forgotten_leaves_servers_counting_together(
+    url: str, limiters: list[RedisLimiter]
+) -> None:
+    limiters[0].give_back(claimed(await limiters[0].claim("a", [Charge(TOKENS, 60)])))
+    await settled(limiters[0])
+    with Redis.from_url(url, decode_responses=True) as redis:  # that was a minute and a bit ago
+        sums, ticks = "embergate:{a}:tokens::sums", "embergate:{a}:tokens::ticks"
+        tick = redis.lindex(ticks, 0)
+        old = str(int(tick) - NUM_TICKS - 1)
+        redis.lset(ticks, 0, old)
+        redis.hset(sums, old, redis.hget(sums, tick))
+        redis.hdel(sums, tick)
+    claimed(await limiters[0].claim("a", [Charge(TOKENS, 90)]))
+    refused(await limiters[1].claim("a", [Charge(TOKENS, 11)]))
+
+
 async def test_clock_that_is_set_back_blocks_nobody(url: str, limiters: list[RedisLimiter]) -> None:
     claimed(await limiters[0].claim("a", [Charge(TOKENS, 100)]))
     with Redis.from_url(url) as redis:
@@ -149,6 +150,17 @@ async def test_without_redis_each_server_counts_by_itself(check: Callable[[Limit
     limiter = RedisLimiter("unix:///nowhere/redis.sock")
     await check(limiter)
     await limiter.close()
+
+
+async def test_metrics_tell_whether_servers_count_together(url: str) -> None:
+    for known, is_alone in ((url, False), ("unix:///nowhere/redis.sock", True)):
+        registry = CollectorRegistry()
+        limiter = RedisLimiter(known, RedisMetrics(registry), timeout_s=30)
+        for _ in range(2):
+            claimed(await limiter.claim("a", [Charge(TOKENS)]))
+        assert registry.get_sample_value("embergate_redis_fallback") == is_alone
+        assert registry.get_sample_value("embergate_redis_failures_total") == is_alone  # asked once, then left alone
+        await limiter.close()
 
 
 def test_url_of_something_else_is_refused() -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from embergate import __version__
 from embergate.app.rooms import add_gateway
@@ -19,6 +20,8 @@ from embergate.inference.schemas import EmbeddingRequest
 from embergate.web.middleware import BodyLimitMiddleware, RequestContextMiddleware
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+# Its own would tell whoever gathers it paths, queries and errors' messages.
+NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"apiKey": []}]
 
 
@@ -32,12 +35,13 @@ def create_app(deps: Deps, gateway: GatewayDeps, lifespan: Lifespan | None = Non
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        telemetry=NO_TELEMETRY,
         redirect_slashes=False,  # a redirect would answer without our body, and before the key is checked
     )
     app.state.deps = deps
     # The last added runs first: a request gets its id, then its body is bounded.
     app.add_middleware(BodyLimitMiddleware, max_bytes=deps.limits.max_request_bytes)
-    app.add_middleware(RequestContextMiddleware, observe=deps.metrics.observe_request)
+    app.add_middleware(RequestContextMiddleware, observe=deps.metrics.observe_request, tracer=deps.tracer)
     # The router looks from the first route on: what is called most comes first.
     for prefix in ("/inference/v1", "/v1"):
         app.include_router(embeddings.router, prefix=prefix, tags=["inference"])

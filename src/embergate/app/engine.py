@@ -31,6 +31,7 @@ from embergate.gateway.upkeep import keep_up, settle
 from embergate.inference.deps import Deps, InferenceLimits
 from embergate.model_setting import ModelSetting
 from embergate.settings import Settings
+from embergate.web.metrics import Metrics
 
 TOKENS_IN_A_PRICE: Final = 1_000_000
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -48,7 +49,8 @@ def build_deps(settings: Settings, gateway: GatewayDeps) -> Deps:
         max_request_bytes=settings.max_request_bytes,
         timeout_s=settings.request_timeout_s,
     )
-    return Deps(engine, Registry(), gateway.authenticator, gateway.policies, gateway.meter, limits)
+    metrics = Metrics(gateway.metrics.registry)
+    return Deps(engine, Registry(), gateway.authenticator, gateway.policies, gateway.meter, limits, metrics)
 
 
 def check_models(settings: Settings) -> None:
@@ -113,6 +115,8 @@ def serving_lifespan(
         await gateway.database.close()
         await asyncio.to_thread(deps.engine.close)
         deps.registry.close()
+        if deps.tracer is not None:
+            await asyncio.to_thread(deps.tracer.close)
 
     return lifespan
 

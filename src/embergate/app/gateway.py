@@ -13,11 +13,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from prometheus_client import CollectorRegistry
+
 from embergate.aip.paging import PageTokens
 from embergate.errors import ConfigurationError
 from embergate.gateway.authentication import DatabaseAuthenticator
 from embergate.gateway.credits.service import MAX_GUESSES
 from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.metrics import GatewayMetrics
 from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.policy_settings.policies import Policies
 from embergate.gateway.quotas.known import KNOWN, QuotaDefaults
@@ -42,6 +45,7 @@ from embergate.storage.migrate import require_current, upgrade
 from embergate.web.keyring import MIN_MASTER_BYTES, Keyring
 from embergate.web.limits import Limiter
 from embergate.web.memory_limits import MemoryLimiter
+from embergate.web.redis_metrics import RedisMetrics
 
 if TYPE_CHECKING:
     from embergate.gateway.sessions.oidc import OidcProvider
@@ -90,16 +94,18 @@ def open_keyring(settings: Settings) -> Keyring:
 def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None) -> GatewayDeps:
     """Return the gateway's parts; nothing is connected yet. Whoever opens them closes the database."""
     database = Database.open(database_url(settings), statement_timeout_s=statement_timeout_s)
+    registry = CollectorRegistry()
     gateway = gateway_over(
         database,
         open_keyring(settings),
         session_rules(settings),
         oidc_client(settings),
         MeterOptions(
-            limiter=open_limiter(settings),
+            limiter=open_limiter(settings, registry),
             defaults=quota_defaults(settings),
             answers_first=settings.usage_durability == "after_reply",
             webhook=webhook_of(settings),
+            registry=registry,
         ),
     )
     return replace(gateway, usage_retention=timedelta(days=settings.usage_retention_days))
@@ -113,6 +119,8 @@ class MeterOptions:
     defaults: QuotaDefaults = field(default_factory=QuotaDefaults)
     answers_first: bool = False
     webhook: Webhook | None = None
+    # Where all metrics are.
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
 def gateway_over(
@@ -128,7 +136,8 @@ def gateway_over(
     sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), _oidc_provider(oidc) if oidc else None)
     reviews = Reviews(database, keyring, by_webhook=options.webhook is not None)
     authenticator = DatabaseAuthenticator(database, keyring, tokens)
-    writer = UsageWriter(database, AccountWatch(reviews))
+    metrics = GatewayMetrics(options.registry)
+    writer = UsageWriter(database, AccountWatch(reviews), metrics.usage)
     return GatewayDeps(
         database=database,
         keyring=keyring,
@@ -141,11 +150,13 @@ def gateway_over(
             writer,
             options.limiter,
             options.defaults,
+            metrics.usage,
             answers_first=options.answers_first,
         ),
         limiter=options.limiter,
         quota_defaults=options.defaults,
         reviews=reviews,
+        metrics=metrics,
         sessions=sessions,
         code_guesses=MovingWindow(MAX_GUESSES),
         webhook=options.webhook,
@@ -158,7 +169,7 @@ def _oidc_provider(client: OidcClient) -> OidcProvider:
     return OidcProvider(client)
 
 
-def open_limiter(settings: Settings) -> Limiter:
+def open_limiter(settings: Settings, registry: CollectorRegistry) -> Limiter:
     """Return what counts limits: Redis where there is one, else this process alone; nothing is connected yet.
 
     Raises: ConfigurationError if the URL is none, or the client is not installed.
@@ -169,7 +180,7 @@ def open_limiter(settings: Settings) -> Limiter:
         from embergate.web.redis_limits import RedisLimiter  # an extra
     except ModuleNotFoundError:
         raise ConfigurationError("EMBERGATE_REDIS_URL needs the extra: pip install 'embergate[redis]'") from None
-    return RedisLimiter(settings.redis_url.get_secret_value())
+    return RedisLimiter(settings.redis_url.get_secret_value(), RedisMetrics(registry))
 
 
 def quota_defaults(settings: Settings) -> QuotaDefaults:

@@ -16,6 +16,7 @@ import uvicorn
 from embergate.app.asgi import create_app
 from embergate.app.engine import build_deps, check_models, serving_lifespan
 from embergate.app.gateway import open_gateway, prepare_gateway
+from embergate.app.tracing import open_tracer
 from embergate.errors import ConfigurationError, EmbergateError
 from embergate.settings import Settings
 from embergate.web.protocol import JSONErrorProtocol
@@ -30,12 +31,14 @@ def run_server(settings: Settings) -> int:
     """Serve until a signal; return the process's exit code."""
     configure_logs(settings.log_level)
     check_models(settings)
+    tracer = open_tracer(settings)
     sockets = listen(settings.host, settings.port)
     new_key = asyncio.run(prepare_gateway(settings))
     if new_key is not None:  # before anything else can fail: it is committed, and nobody knows it
         print(f"The first API key, shown only now: {new_key}", file=sys.stderr, flush=True)
     gateway = open_gateway(settings, statement_timeout_s=STATEMENT_TIMEOUT_S)
     deps = build_deps(settings, gateway)
+    deps.tracer = tracer
     failures: list[EmbergateError] = []
 
     def on_failure(error: EmbergateError) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from fastapi import Request
 
 from embergate.aip.paging import PageTokens
+from embergate.gateway.metrics import GatewayMetrics
 from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.quotas.known import QuotaDefaults
 from embergate.gateway.sessions.parts import SessionParts
@@ -77,6 +78,7 @@ class GatewayDeps:
     limiter: Limiter
     quota_defaults: QuotaDefaults
     reviews: Reviews
+    metrics: GatewayMetrics
     # By account: credit codes that were tried and that there are not.
     code_guesses: MovingWindow
     # How long the records of calls are kept.

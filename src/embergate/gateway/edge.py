@@ -29,8 +29,9 @@ from embergate.gateway.audit.trail import AUDIT_SEAL, record
 from embergate.gateway.body import read_json, request_body
 from embergate.gateway.call import Call, event_of
 from embergate.gateway.deps import gateway_of
-from embergate.web.caller import Caller, Role, credential_of
+from embergate.web.caller import Caller, Role, credential_of, note_caller
 from embergate.web.errors import status_of
+from embergate.web.request_log import note
 
 SUCCESS: Final = (Code.OK.value, "")
 # Who calls an operation that authenticates by its body, until its room knows better.
@@ -74,9 +75,12 @@ class Operation:
         """Run the call between the check of its caller and the commit."""
         deps = gateway_of(request)
         event = event_of(request, self.name)
+        request.state.is_write = self.writes
+        note(operation=self.name)
         caller = None
         if self.needs is not None:
             caller = await deps.authenticator.authenticate(credential_of(request.headers))
+            note_caller(caller)
         account_id = request.path_params.get("account_id") or (caller.account if caller else "")
         call = Call(caller or NOBODY, deps, db=None, event=event, account_id=account_id)  # type: ignore[arg-type]
         if caller is not None:

@@ -18,7 +18,7 @@ from embergate.gateway.audit.trail import AUDIT_SEAL, Event, record
 from embergate.gateway.call import event_of
 from embergate.gateway.moving_window import MovingWindow
 from embergate.storage.database import Database
-from embergate.web.caller import Caller
+from embergate.web.caller import Caller, note_caller
 from embergate.web.errors import handle_error, status_of
 from embergate.web.keyring import Keyring
 
@@ -50,8 +50,9 @@ class EndedKeys:
     async def handle(self, request: Request, error: Exception) -> Response:
         """Answer as for any bad key; the exception handler of both planes."""
         assert isinstance(error, EndedKeyError), "registered for EndedKeyError only. This is a bug."
-        response = await handle_error(request, error)
         caller = error.caller
+        note_caller(caller)
+        response = await handle_error(request, error)
         if not self._lately.admit(caller.key_id):
             event = event_of(request, "Authenticate")
             event.by(caller, caller.account)

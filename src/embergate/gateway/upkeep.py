@@ -63,7 +63,7 @@ async def review_accounts(gateway: GatewayDeps) -> None:
 
 async def send_messages(gateway: GatewayDeps) -> None:
     """Send what is in the outbox. Raises: UnavailableError."""
-    await deliver(gateway.database, gateway.webhook)
+    await deliver(gateway.database, gateway.webhook, gateway.metrics.webhooks)
 
 
 async def purge(gateway: GatewayDeps) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
@@ -14,6 +15,7 @@ from embergate.web.caller import Authenticator
 from embergate.web.metering import Meter
 from embergate.web.metrics import Metrics
 from embergate.web.policy import ModelPolicies
+from embergate.web.tracing import UNTRACED, Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,13 @@ class Deps:
     meter: Meter
     limits: InferenceLimits = field(default_factory=InferenceLimits)
     metrics: Metrics = field(default_factory=Metrics)
+    # Whoever gathers spans, if anybody does.
+    tracer: Tracer | None = None
     is_ready: bool = False
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Return the span of a stage of the request, to be entered."""
+        return UNTRACED if self.tracer is None else self.tracer.stage(name)
 
     def get_model(self, name: str) -> ServedModel:
         """Find a served model. Raises: ModelNotFoundError, or ModelLoadingError while models are still being loaded."""

@@ -25,6 +25,7 @@ from embergate.inference.schemas import EmbeddingRequest, Inputs, parse_embeddin
 from embergate.web.caller import Caller, CurrentCaller
 from embergate.web.errors import JSONResponse
 from embergate.web.metering import ANNOTATIONS_HEADER, IDEMPOTENCY_HEADER, Demand, annotations_of, idempotency_key_of
+from embergate.web.request_log import note
 
 FINGERPRINT_HEADER: Final = "x-embergate-fingerprint"
 EXPECTED_FINGERPRINT_HEADER: Final = "x-embergate-expect-fingerprint"
@@ -85,12 +86,18 @@ async def _answer(request: Request, caller: Caller, deps: Deps, timer: asyncio.T
                     request.receive, deps.engine.count_tokens(served.model, inputs, options)
                 )
                 return await answer_dry_run(deps, served, body.model, tab, counts)
-            tokenized = await until_disconnect(request.receive, deps.engine.tokenize(served.model, inputs, options))
-            await tab.reserve(tokenized.num_tokens)
-            result = await until_disconnect(request.receive, deps.engine.run(served.model, tokenized, options))
-            response = await _respond(deps, body, served, result, fingerprint, started_at_s)
+            with deps.stage("tokenize"):
+                tokenized = await until_disconnect(request.receive, deps.engine.tokenize(served.model, inputs, options))
+            note(model=served.public_name, prompt_tokens=sum(tokenized.num_tokens))
+            with deps.stage("reserve"):
+                await tab.reserve(tokenized.num_tokens)
+            with deps.stage("queue_and_forward"):
+                result = await until_disconnect(request.receive, deps.engine.run(served.model, tokenized, options))
+            with deps.stage("encode"):
+                response = await _respond(deps, body, served, result, fingerprint, started_at_s)
             timer.reschedule(None)  # what is charged is answered
-            await tab.settle()
+            with deps.stage("settle"):
+                await tab.settle()
         except EmbergateError as error:
             if body.has_one_input:
                 _name_as_sent(error)
@@ -107,7 +114,7 @@ def _demand_of(request: Request, raw: bytes, caller: Caller, served: ServedModel
         caller=caller,
         model=served.id,
         list_price_nanos=served.list_price_nanos,
-        annotations=annotations_of(request.headers.get(ANNOTATIONS_HEADER)),
+        annotations=annotations_of(request.headers.getlist(ANNOTATIONS_HEADER)),
         idempotency_key=key,
         request_digest=sha256(raw).digest() if key is not None else None,
         is_dry_run=is_dry_run(request.headers),

@@ -35,5 +35,5 @@ async def metrics(deps: CurrentDeps) -> Response:
     deps.metrics.in_flight.set(deps.engine.runner.num_in_flight)
     for served in deps.registry.list():
         if served.memory is not None:
-            deps.metrics.set_memory(served.id, asdict(served.memory))
+            deps.metrics.set_memory(served.public_name, asdict(served.memory))
     return Response(deps.metrics.render(), media_type=deps.metrics.content_type)

@@ -96,9 +96,12 @@ class DirectWriter:
         self._engine = engine
         self._timeout_s = timeout_s
         self._turn = asyncio.Lock()
+        # The driver's connection that the pool has, if it has one.
         self._driver: Any = None
         self._direct: DirectConnection | None = None
+        # To be made after whoever prepares a connection: they are asked in this order.
         event.listen(engine.sync_engine, "connect", self._on_connect)
+        event.listen(engine.sync_engine, "close", self._on_close)
         event.listen(engine.sync_engine, "checkout", self._on_checkout)
         event.listen(engine.sync_engine, "checkin", self._on_checkin)
 
@@ -107,24 +110,30 @@ class DirectWriter:
 
         Raises: as the work does, after a rollback; UnavailableError if the database is locked for too long, or its disk full.
         """
-        if self._direct is None:
-            async with self._engine.connect():
-                pass  # it is connected
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._turn.acquire()
-        except TimeoutError as error:
-            raise UnavailableError(failures.BUSY) from error
-        try:
-            assert self._direct is not None, "the pool has connected"
-            result: T = await self._driver._execute(self._direct.transaction, work)
-        finally:
-            self._turn.release()
-        return result
+        while True:
+            if self._direct is None:
+                async with self._engine.connect():
+                    pass  # it is connected
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._turn.acquire()
+            except TimeoutError as error:
+                raise UnavailableError(failures.BUSY) from error
+            try:
+                if self._direct is not None:
+                    result: T = await self._driver._execute(self._direct.transaction, work)
+                    return result
+                # Whoever had the turn was cancelled in the middle of a statement, and the connection closed.
+            finally:
+                self._turn.release()
 
     def _on_connect(self, connection: Any, _record: object) -> None:
         self._driver = connection.driver_connection
         self._direct = DirectConnection(self._driver._conn)
+
+    def _on_close(self, connection: Any, _record: object) -> None:
+        if connection.driver_connection is self._driver:
+            self._driver = self._direct = None
 
     def _on_checkout(self, _connection: object, record: Any, _proxy: object) -> None:
         await_only(self._turn.acquire())

@@ -27,6 +27,7 @@ LOCK_TIMEOUT_S: Final = 5.0
 MIGRATION_LOCK_TIMEOUT_S: Final = 600.0
 POOL_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 10.0
+COMMAND_TIMEOUT_S: Final = 600.0
 POSTGRESQL_PARAMETERS: Final = {"host", "port", "ssl", "prepared_statement_cache_size"}
 # Where a connection's statement has to end by, in the connection's own notes.
 DEADLINE: Final = "embergate_deadline_s"
@@ -91,13 +92,13 @@ def _sqlite(url: URL, pool_size: int, statement_timeout_s: float | None) -> Engi
     # SQLite has one writer at a time. Waiting for our one connection is first come, first served; waiting for the
     # file's lock is polling, in no order.
     writing = _create(url, pool_size=1, **pool)
-    direct = DirectWriter(writing, timeout_s=POOL_TIMEOUT_S)
     # FULL: the log reaches the disk before a commit returns. With NORMAL an acknowledged write survives a killed
     # process, but not a power cut, and a request that has been answered must have been billed.
     durable = ("journal_mode = WAL", "synchronous = FULL")
     # IMMEDIATE: a transaction that reads first and writes later would fail at once where another one has written
     # in between, however long it is told to wait.
     _prepare_sqlite(writing, "BEGIN IMMEDIATE", _sqlite_pragmas(LOCK_TIMEOUT_S, *durable, "foreign_keys = ON"))
+    direct = DirectWriter(writing, timeout_s=POOL_TIMEOUT_S)
     migrating = _create(url, poolclass=NullPool)
     # A table that is rebuilt is dropped for a moment; the migration checks the references itself, at its end.
     pragmas = _sqlite_pragmas(MIGRATION_LOCK_TIMEOUT_S, *durable, "foreign_keys = OFF")
@@ -161,7 +162,11 @@ def _postgresql(url: URL, pool_size: int, statement_timeout_s: float | None) -> 
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
         pool_pre_ping=True,  # a server that restarts would cost each connection one failed request
-        connect_args=_asyncpg_arguments(LOCK_TIMEOUT_S, statement_timeout_s),
+        connect_args={
+            **_asyncpg_arguments(LOCK_TIMEOUT_S, statement_timeout_s),
+            # Of a server that no longer answers, whose own timeouts are of no use.
+            "command_timeout": COMMAND_TIMEOUT_S if statement_timeout_s is None else 2 * statement_timeout_s,
+        },
     )
     migrating = _create(url, poolclass=NullPool, connect_args=_asyncpg_arguments(MIGRATION_LOCK_TIMEOUT_S))
     for engine in (writing, migrating):

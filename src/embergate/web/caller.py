@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 
 from embergate.errors import UnauthorizedError
+from embergate.web.request_log import note
 
 MAX_CREDENTIAL_CHARACTERS: Final = 4096
 
@@ -68,7 +69,14 @@ def credential_of(headers: Headers) -> str:
 async def require_caller(request: Request) -> Caller:
     """Authenticate the request; the dependency of every route that is not `public`."""
     authenticator: Authenticator = request.app.state.deps.authenticator
-    return await authenticator.authenticate(credential_of(request.headers))
+    caller = await authenticator.authenticate(credential_of(request.headers))
+    note_caller(caller)
+    return caller
+
+
+def note_caller(caller: Caller) -> None:
+    """Name the caller in what is logged of the request from now on."""
+    note(key_id=caller.key_id, account_id=caller.account, user_id=caller.user)
 
 
 async def public() -> None:

@@ -31,6 +31,7 @@ from embergate.errors import (
     TooManyRequestsError,
     UnauthorizedError,
 )
+from embergate.web.request_log import note
 
 MAX_MESSAGE_CHARACTERS: Final = 2000
 BAD_REQUEST_TYPE: Final = "type.googleapis.com/google.rpc.BadRequest"
@@ -108,7 +109,9 @@ def _encodable(text: str) -> str:
 
 async def handle_error(request: Request, error: Exception) -> Response:
     """Answer with the error's own status and code."""
-    return error_response(translate(error), getattr(request.state, "request_id", None), request.url.path)
+    known = translate(error)
+    note(code=known.code)
+    return error_response(known, getattr(request.state, "request_id", None), request.url.path)
 
 
 async def handle_http_exception(request: Request, error: Exception) -> Response:

@@ -96,13 +96,13 @@ class Meter(Protocol):
         ...
 
 
-def annotations_of(header: str | None) -> Annotations:
-    """Read `team=a,project=b,environment=c`; other keys are dropped, as Fireworks drops them.
+def annotations_of(headers: Sequence[str]) -> Annotations:
+    """Read `team=a,project=b,environment=c`, in UTF-8, of one header or several; other keys are dropped, as Fireworks does.
 
     Raises: InvalidRequestError for a value that is too long, or holds what cannot be printed.
     """
     found: dict[str, str] = {}
-    for part in (header or "").split(","):
+    for part in _decoded(",".join(headers)).split(","):
         key, _, value = (piece.strip() for piece in part.partition("="))
         if key not in Annotations.__slots__:
             continue
@@ -113,6 +113,14 @@ def annotations_of(header: str | None) -> Annotations:
             )
         found[key] = value
     return Annotations(**found)
+
+
+def _decoded(header: str) -> str:
+    """Return a header's text; servers hand on its bytes as Latin-1, which some clients mean by them."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def idempotency_key_of(header: str | None) -> str | None:

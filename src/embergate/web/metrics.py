@@ -15,13 +15,13 @@ FILL_BUCKETS: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 class Metrics:
-    """Every metric, in a registry of its own, so that two apps in one process do not share counters."""
+    """The metrics of the inference plane, in the registry of the app: two apps in one process do not share counters."""
 
     content_type: Final = CONTENT_TYPE_LATEST
 
-    def __init__(self) -> None:
-        """Declare the metrics."""
-        self.registry = CollectorRegistry()
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """Declare the metrics, beside those that the registry has; in one of their own, if none is given."""
+        self.registry = registry or CollectorRegistry()
         self.requests = Counter(
             "embergate_requests_total", "HTTP requests answered.", ["route", "status"], registry=self.registry
         )
@@ -70,7 +70,7 @@ class Metrics:
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request; status 499 is a client that left."""
-        self.requests.labels(route, str(status or 499)).inc()
+        self.requests.labels(route, str(status)).inc()
         self.request_seconds.labels(route).observe(seconds)
 
     def set_memory(self, model: str, figures: Mapping[str, int | None]) -> None:
@@ -80,5 +80,5 @@ class Metrics:
                 self.memory.labels(model, name.removesuffix("_bytes")).set(value)
 
     def render(self) -> bytes:
-        """Return the exposition text."""
+        """Return the exposition text of all that is in the registry."""
         return generate_latest(self.registry)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from typing import Final
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,9 +16,13 @@ from embergate.clock import monotonic_s
 from embergate.errors import EmbergateError, PayloadTooLargeError, ShuttingDownError
 from embergate.ids import new_request_id
 from embergate.web.errors import error_response
+from embergate.web.request_log import QUIET_ROUTES, level_of, logging_of, note, stack_of
+from embergate.web.tracing import UNTRACED, RequestSpan, Tracer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+UNMATCHED: Final = "unmatched"
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Called with the route's path pattern, the status and the seconds from first byte in to last byte out.
 Observe = Callable[[str, int, float], None]
 
@@ -24,24 +30,44 @@ Observe = Callable[[str, int, float], None]
 class RequestContextMiddleware:
     """Gives each request an id, answers unforeseen errors with a 500 that carries it, and reports the outcome."""
 
-    def __init__(self, app: ASGIApp, *, observe: Observe) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, *, observe: Observe, tracer: Tracer | None = None) -> None:
+        """Wrap `app`; requests have spans if there is a tracer."""
         self.app = app
         self.observe = observe
+        self.tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id, method = new_request_id(), scope["method"]
+        request_id, method = new_request_id(), method_of(scope)
         if method == "HEAD":
             scope = {
                 **scope,
                 "method": "GET",
             }  # the same answer; the server below, which has the other scope, drops its body
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         started_at_s = monotonic_s()
+        with logging_of(request_id), self._span_of(scope, method) as span:
+            if span is not None:
+                note(trace_id=span.trace_id)
+            status = await self._answer(scope, receive, send, request_id)
+            seconds, route = monotonic_s() - started_at_s, route_of(scope)
+            self.observe(route, status, seconds)
+            if span is not None:
+                span.tell(route, status, request_id)
+            level = level_of(route, status, is_write=state.get("is_write", False))
+            log.log(level, "request", method=method, route=route, status=status, seconds=round(seconds, 6))
+
+    def _span_of(self, scope: Scope, method: str) -> AbstractContextManager[RequestSpan | None]:
+        if self.tracer is None or scope["path"] in QUIET_ROUTES:
+            return UNTRACED
+        return self.tracer.request(method, Headers(scope=scope))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
+        """Answer, and return the status; 499 if the client left before that."""
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -54,27 +80,18 @@ class RequestContextMiddleware:
         try:
             await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
-            pass  # nobody reads an answer; it is counted as a 499 below
+            pass  # nobody reads an answer
         except asyncio.CancelledError:
             # Only the server cancels a request, when the grace after SIGTERM is over; the task ends with this answer.
             if status:
                 raise
             await error_response(ShuttingDownError(), request_id, scope["path"])(scope, receive, send_with_id)
-        except Exception:
-            log.exception("request_failed", request_id=request_id, path=_route_of(scope))
+        except Exception as error:
+            log.error("request_failed", route=route_of(scope), error=type(error).__qualname__, stack=stack_of(error))
             if status:
                 raise
             await error_response(EmbergateError(), request_id, scope["path"])(scope, receive, send_with_id)
-        seconds = monotonic_s() - started_at_s
-        self.observe(_route_of(scope), status, seconds)
-        log.debug(
-            "request",
-            request_id=request_id,
-            method=method,
-            path=_route_of(scope),
-            status=status,
-            seconds=round(seconds, 6),
-        )
+        return status or 499
 
 
 class BodyLimitMiddleware:
@@ -134,7 +151,13 @@ class BodyLimitMiddleware:
                     more = message.get("more_body", False)
 
 
-def _route_of(scope: Scope) -> str:
+def method_of(scope: Scope) -> str:
+    """Return the method, `other` for one that we do not know: a caller may write anything there."""
+    method: str = scope["method"]
+    return method if method in METHODS else "other"
+
+
+def route_of(scope: Scope) -> str:
     """Return the route's pattern, never the path itself, which could hold anything."""
-    path: str = getattr(scope.get("route"), "path", "unmatched")
+    path: str = getattr(scope.get("route"), "path", UNMATCHED)
     return path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,13 +16,14 @@ import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from embergate.clock import monotonic_s
 from embergate.errors import ConfigurationError
 from embergate.ids import new_id
 from embergate.web.limits import NUM_TICKS, PLACE_WAIT_S, TICK_MS, Charge, Claim, Limit, Refusal
 from embergate.web.memory_limits import MemoryLimiter
+from embergate.web.redis_metrics import RedisMetrics
 from embergate.web.redis_scripts import CLAIM, GIVE_BACK, RENEW
 
 # What a killed server held is free again after this.
@@ -44,7 +46,14 @@ class _RedisClaim(Claim):
 class RedisLimiter:
     """Counts in Redis."""
 
-    def __init__(self, url: str, *, lease_s: float = LEASE_S, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        metrics: RedisMetrics | None = None,
+        *,
+        lease_s: float = LEASE_S,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         """Connect when there is something to count. Raises: ConfigurationError if this is no URL of a Redis."""
         try:
             pool = BlockingConnectionPool.from_url(
@@ -65,6 +74,8 @@ class RedisLimiter:
         self._lease_s = lease_s
         self._alone = MemoryLimiter()
         self._is_down_until_s = 0.0
+        self._metrics = metrics or RedisMetrics()
+        self._metrics.ask_whether_alone(lambda: monotonic_s() < self._is_down_until_s)
         self._places: defaultdict[str, set[str]] = defaultdict(set)
         # What runs beside calls: what is given back, and claims whose caller has left.
         self._work: set[asyncio.Task[Any]] = set()
@@ -138,7 +149,7 @@ class RedisLimiter:
         if place:
             self._places[account].add(place)
             if self._renewing is None:
-                self._renewing = asyncio.create_task(self._renew())
+                self._renewing = asyncio.create_task(self._renew(), context=Context())  # for all calls, not this one
         left_of = [charge.limit.maximum - num - charge.amount for charge, num in zip(charges, used, strict=True)]
         return _RedisClaim(account, charges, left_of, tick, place)
 
@@ -163,6 +174,10 @@ class RedisLimiter:
         try:
             return await work
         except (RedisError, OSError, TimeoutError) as error:
+            self._metrics.failures.inc()
+            if type(error) is ResponseError:  # it is there, and refuses this very script: a bug of ours
+                log.exception("redis_refused", consequence="this call is counted by this server alone")
+                return None
             if monotonic_s() >= self._is_down_until_s:
                 log.warning("redis_unreachable", error=str(error), consequence="limits are counted by each server")
             self._is_down_until_s = monotonic_s() + OUTAGE_S
@@ -188,7 +203,6 @@ class RedisLimiter:
 
 
 def _places_key(account: str) -> str:
-    # NOTE: what is in braces puts an account's keys on one node of a cluster, where one script may touch them all.
     return f"embergate:{{{account}}}:places"
 
 

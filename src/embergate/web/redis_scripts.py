@@ -31,7 +31,8 @@ for i = 1, num_windows do
   local amount, maximum = tonumber(ARGV[4 + 2 * i]), tonumber(ARGV[5 + 2 * i])
   local oldest = redis.call('LINDEX', ticks, 0)
   while oldest and tonumber(oldest) < tick - num_ticks do
-    redis.call('HINCRBY', sums, 'total', -tonumber(redis.call('HGET', sums, oldest) or 0))
+    local total = tonumber(redis.call('HGET', sums, 'total') or 0) - tonumber(redis.call('HGET', sums, oldest) or 0)
+    redis.call('HSET', sums, 'total', total)
     redis.call('HDEL', sums, oldest)
     redis.call('LPOP', ticks)
     oldest = redis.call('LINDEX', ticks, 0)
@@ -85,8 +86,9 @@ return {refusing, wait_ms, tick, num_places, unpack(used)}
 GIVE_BACK: Final = """
 for i, sums in ipairs(KEYS) do
   if redis.call('HEXISTS', sums, ARGV[1]) == 1 then
-    redis.call('HINCRBY', sums, ARGV[1], -tonumber(ARGV[1 + i]))
-    redis.call('HINCRBY', sums, 'total', -tonumber(ARGV[1 + i]))
+    for _, name in ipairs({ARGV[1], 'total'}) do
+      redis.call('HSET', sums, name, tonumber(redis.call('HGET', sums, name) or 0) - tonumber(ARGV[1 + i]))
+    end
   end
 end
 """

@@ -34,6 +34,7 @@ from embergate.web.caller import Role
 from embergate.web.keyring import Keyring
 from embergate.web.limits import Limiter
 from embergate.web.memory_limits import MemoryLimiter
+from embergate.web.metrics import Metrics
 
 MASTER_KEY: Final = bytes(range(32))
 # For what is decided before any database is asked, or alike on both.
@@ -86,7 +87,14 @@ class Platform:
         self.gateway = replace(gateway, sessions=replace(gateway.sessions, passwords=Passwords(self.hasher)))
         limits = InferenceLimits(timeout_s=30)
         self.deps = Deps(
-            Engine(), Registry(), gateway.authenticator, gateway.policies, gateway.meter, limits, is_ready=True
+            Engine(),
+            Registry(),
+            gateway.authenticator,
+            gateway.policies,
+            gateway.meter,
+            limits,
+            Metrics(gateway.metrics.registry),
+            is_ready=True,
         )
         self.app = create_app(self.deps, self.gateway)
 

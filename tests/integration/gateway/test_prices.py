@@ -17,7 +17,7 @@ from embergate.gateway.billing.schemas import BillingType, PricingPlan
 from embergate.gateway.prices import service as prices
 from embergate.gateway.pricing_plans import service as plans
 from embergate.gateway.pricing_plans import store
-from embergate.gateway.usage.prices import Price, price_of
+from embergate.gateway.usage.prices import Plan, Price, price_of
 from embergate.gateway.usage.standing import Billing
 from tests.integration.gateway.operating import gateway_of_operator
 from tests.integration.gateway.platform import Platform, on_sqlite_only
@@ -116,11 +116,11 @@ async def test_price_of_a_batch_and_of_cached_input_is_half(platform: Platform, 
     await make_plan(platform, nanos=4, cached_nanos=2)
     async with platform.database.reading() as db:
         (plan,) = await store.of_type(db, "acme", BillingType.TOKEN_USAGE)
-    assert price_of(MODEL, now(), list_nanos=8, prices=[], plans=[plan]) == Price(4, 2)
-    assert price_of(MODEL, now(), list_nanos=8, prices=[], plans=[plan]).for_batch() == Price(2, 2)
-    assert price_of(MODEL, now(), list_nanos=8, prices=[], plans=[]) == Price(8, 4)
-    assert price_of(MODEL, now(), list_nanos=8, prices=[], plans=[]).for_batch() == Price(4, 4)
-    assert price_of("accounts/a/models/other", now(), list_nanos=8, prices=[], plans=[plan]) == Price(8, 4)
+    assert price_of(MODEL, now(), list_nanos=8, prices={}, plans=[Plan.of(plan)]) == Price(4, 2)
+    assert price_of(MODEL, now(), list_nanos=8, prices={}, plans=[Plan.of(plan)]).for_batch() == Price(2, 2)
+    assert price_of(MODEL, now(), list_nanos=8, prices={}, plans=[]) == Price(8, 4)
+    assert price_of(MODEL, now(), list_nanos=8, prices={}, plans=[]).for_batch() == Price(4, 4)
+    assert price_of("accounts/a/models/other", now(), list_nanos=8, prices={}, plans=[Plan.of(plan)]) == Price(8, 4)
 
 
 @pytest.mark.parametrize("name", [HUB_ID, MODEL, f"fireworks/{MODEL}", "fireworks/all-minilm-l6-v2"])

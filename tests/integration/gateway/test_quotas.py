@@ -187,6 +187,18 @@ async def test_limit_that_is_reached_suspends_at_once_and_one_that_is_raised_lif
     assert await call(platform, demand(2)) == "answered"
 
 
+async def test_quotas_that_were_never_set_have_no_time_to_be_filtered_by(platform: Platform, admin: str) -> None:
+    assert await listed(platform, admin, filter='updateTime > "2020-01-01T00:00:00Z"') == []
+    await set_quota(platform, admin, REQUESTS, value="2")
+    assert await listed(platform, admin, filter='updateTime > "2020-01-01T00:00:00Z"') == [REQUESTS]
+
+
+async def test_update_of_nothing_changes_nothing(platform: Platform, admin: str) -> None:
+    before = await quota(platform, admin, REQUESTS)
+    assert await set_quota(platform, admin, REQUESTS) == before
+    assert await quota(platform, admin, REQUESTS) == before
+
+
 async def test_largest_number_is_no_monthly_limit(platform: Platform, admin: str) -> None:
     await set_quota(platform, admin, "monthly-spend-usd", value=NONE)
     assert await call(platform, demand()) == "answered"

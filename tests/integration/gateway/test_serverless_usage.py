@@ -114,7 +114,7 @@ async def test_what_is_not_said_is_thirty_days_by_four_hours_until_now(platform:
         (USAGE, RANGE, "one of includePeakTokensPerMinuteByBaseModel and"),
         (USAGE, {**RANGE, "includePeakTokensPerMinuteByBaseModel": "false"}, "must be true"),
         (LIMITS, {**RANGE, "end": RANGE["start"]}, "end must be after start"),
-        (LIMITS, {**RANGE, "end": "2026-04-01T00:00:01Z"}, "at most 31 days"),
+        (LIMITS, {**RANGE, "end": "2026-04-01T01:00:01Z"}, "at most 31 days"),
         (LIMITS, {**RANGE, "interval": "60s"}, 'interval: expected a multiple of "900s"'),
         (LIMITS, {**RANGE, "interval": "1000s"}, 'interval: expected a multiple of "900s"'),
         (LIMITS, {**RANGE, "interval": "-900s"}, 'interval: expected a multiple of "900s"'),

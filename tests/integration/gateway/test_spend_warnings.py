@@ -135,11 +135,19 @@ async def test_upkeep_warns_where_a_process_died_before_it_did(
     assert await warnings(platform) == [100]
 
 
+async def send_messages(platform: Platform) -> int:
+    return await deliver(platform.database, platform.gateway.webhook, platform.gateway.metrics.webhooks)
+
+
+def counted(platform: Platform, name: str) -> float | None:
+    return platform.gateway.metrics.registry.get_sample_value(f"embergate_webhook_{name}")
+
+
 async def test_warning_is_sent_signed(told: Platform, listener: Listener) -> None:
     await set_up(told, billing=Billing.POSTPAID)
     await limit_to(told, 10)
     await spend(told, 850)
-    await asyncio.gather(*(deliver(told.database, told.gateway.webhook) for _ in range(3)))
+    await asyncio.gather(*(send_messages(told) for _ in range(3)))
     (message,) = listener.messages()
     usd = {"currencyCode": "USD", "nanos": 0}
     assert message == {
@@ -152,8 +160,9 @@ async def test_warning_is_sent_signed(told: Platform, listener: Listener) -> Non
         "spend": {**usd, "units": "8", "nanos": 500_000_000},
         "monthlyLimit": {**usd, "units": "10"},
     }
-    assert await deliver(told.database, told.gateway.webhook) == 0
+    assert await send_messages(told) == 0
     assert await num_waiting(told) == 0
+    assert counted(told, "delivered_messages_total") == 1
 
 
 async def num_waiting(platform: Platform) -> int:
@@ -169,12 +178,13 @@ async def test_message_that_is_not_taken_is_sent_again_later_until_it_is(
     await warn_at(told, 1)
     await spend(told, 150)
     listener.status = status
-    assert await deliver(told.database, told.gateway.webhook) == 0
-    assert await deliver(told.database, told.gateway.webhook) == 0  # not yet
+    assert await send_messages(told) == 0
+    assert await send_messages(told) == 0  # not yet
     assert len(listener.seen) == 1
+    assert (counted(told, "failed_attempts_total"), counted(told, "waiting_messages")) == (1, 1)
     listener.status = 200
     with time_machine.travel(now() + timedelta(seconds=11)):
-        assert await deliver(told.database, told.gateway.webhook) == 1
+        assert await send_messages(told) == 1
     assert len({headers["webhook-id"] for headers, _ in listener.seen}) == 1
     assert await num_waiting(told) == 0
 
@@ -188,12 +198,13 @@ async def test_message_is_given_up_after_a_day(told: Platform, listener: Listene
     num_before = -1
     for minutes in range(0, 24 * 60, 61):
         with time_machine.travel(started + timedelta(minutes=minutes)):
-            await deliver(told.database, told.gateway.webhook)
+            await send_messages(told)
         assert len(listener.seen) > num_before
         num_before = len(listener.seen)
     with time_machine.travel(started + timedelta(hours=24, minutes=1)), capture_logs() as logs:
-        await deliver(told.database, told.gateway.webhook)
+        await send_messages(told)
     assert [line["event"] for line in logs] == ["webhook_given_up"]
+    assert (counted(told, "given_up_messages_total"), counted(told, "waiting_messages")) == (1, 0)
     assert await num_waiting(told) == 0
 
 

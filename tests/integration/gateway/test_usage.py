@@ -184,13 +184,23 @@ async def test_bill_is_quantity_times_price_to_the_nano(platform: Platform, key:
             {"startTime": "2026-03-01T00:00:00Z", "endTime": "2026-03-01T00:00:00Z"},
             "endTime must be after startTime",
         ),
-        (USAGE, {"startTime": "2026-03-01T00:00:00Z", "endTime": "2026-04-01T00:00:01Z"}, "at most 31 days"),
-        (OPTIONS, {"startTime": "2026-03-01T00:00:00Z", "endTime": "2026-04-01T00:00:01Z"}, "at most 31 days"),
+        (USAGE, {"startTime": "2026-03-01T00:00:00Z", "endTime": "2026-04-01T01:00:01Z"}, "at most 31 days"),
+        (OPTIONS, {"startTime": "2026-03-01T00:00:00Z", "endTime": "2026-04-01T01:00:01Z"}, "at most 31 days"),
         (USAGE, {"startTime": "0001-01-01T00:00:00Z", "endTime": "0001-01-02T00:00:00Z"}, "of a year from 1970"),
         (OPTIONS, {"startTime": "9999-12-30T00:00:00Z", "endTime": "9999-12-31T23:59:59Z"}, "of a year from 1970"),
         (USAGE, {"timezone": "Mars/Olympus"}, "there is no IANA time zone 'Mars/Olympus'"),
         (USAGE, {"timezone": "../../etc/passwd"}, "there is no IANA time zone"),
         (USAGE, {"groupBy": "colour"}, "groupBy: there is no key 'colour'"),
+        (
+            USAGE,
+            {"groupBy": "deployment_name", "usageType": "SERVERLESS"},
+            "groupBy: there is no key 'deployment_name'",
+        ),
+        (
+            USAGE,
+            {"groupBy": "model_name", "usageType": "DEDICATED_DEPLOYMENT"},
+            "groupBy: there is no key 'model_name'",
+        ),
         (USAGE, {"filter[colour]": "red"}, "filter: 'filter[colour]' is none of"),
         (USAGE, {"filter": "model_name=a"}, "filter: 'filter' is none of"),
         (USAGE, {"usageType": "BOTH"}, "usageType"),
@@ -213,6 +223,12 @@ async def test_first_and_last_year_have_bills_and_no_usage(platform: Platform, y
     key = await platform.add_account("acme")
     query = ("startTime", f"{year}-01-01T00:00:00Z"), ("endTime", f"{year}-12-31T23:59:59Z")
     assert (await ask(platform, key, SUMMARY, *query))["lineItems"] == []
+
+
+async def test_month_in_which_clocks_are_set_back_can_be_asked_for(platform: Platform) -> None:
+    key = await platform.add_account("acme")
+    month = ("startTime", "2026-10-01T00:00:00+02:00"), ("endTime", "2026-11-01T00:00:00+01:00")
+    assert (await ask(platform, key, USAGE, *month, ("timezone", "Europe/Berlin")))["serverlessCosts"] == []
 
 
 async def test_marks_beyond_a_thousand_a_day_are_others(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from embergate.errors import UnavailableError
 from embergate.gateway.usage import writer
 from embergate.gateway.usage.charging import Charged, charge
 from embergate.gateway.usage.records import UsageRecord
+from embergate.gateway.usage.tables import RECORDS
 from embergate.storage.database import Database
 from embergate.web.caller import Caller, Role
 from tests.integration.gateway.platform import Platform
@@ -120,6 +122,49 @@ async def test_account_that_cannot_be_charged_spoils_nobody_elses_call(
     assert await charged(platform) == (3, 3 * COST_NANOS)
     monkeypatch.undo()
     assert await call(platform, demand(9, caller=OTHER)) == "answered"  # nothing of it is left reserved
+
+
+@pytest.mark.usefixtures("answers_first")
+async def test_commit_that_nobody_knows_of_is_charged_once(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    await set_up(platform, credit_nanos=5 * COST_NANOS)
+    write, is_first = Database.write, [True]
+
+    async def commits_and_breaks(*arguments: Any) -> Any:
+        result = await write(*arguments)
+        if is_first:
+            is_first.clear()
+            raise UnavailableError("The database cannot be reached.")
+        return result
+
+    monkeypatch.setattr(Database, "write", commits_and_breaks)
+    assert await call(platform, demand(0)) == "answered"
+    await platform.gateway.meter.close()
+    assert await charged(platform) == (1, COST_NANOS)
+
+
+@pytest.mark.usefixtures("answers_first")
+async def test_what_was_kept_goes_before_what_comes_in(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    await set_up(platform, credit_nanos=500 * COST_NANOS)
+    go_away(monkeypatch, num_times=1)
+    assert await call(platform, demand(0)) == "answered"
+    for number in range(1, 200):  # there is always one that waits
+        assert await call(platform, demand(number)) == "answered"
+        async with platform.database.reading() as db:
+            first = await db.scalar(select(RECORDS.c.id).where(RECORDS.c.request_id == "request-0"))
+        if first is not None:
+            break
+    assert first is not None
+    await platform.gateway.meter.close()
+
+
+async def test_calls_that_fail_together_have_an_error_each(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    await set_up(platform, credit_nanos=10 * COST_NANOS)
+    await platform.add_account("globex")
+    go_away(monkeypatch, num_times=4)
+    calls = [call(platform, demand(number, caller=(ADMIN, OTHER)[number % 2])) for number in range(4)]
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(error, UnavailableError) for error in errors)
+    assert len({id(error) for error in errors}) == 4
 
 
 async def test_call_that_waits_for_its_charge_is_told_that_the_database_is_away(

@@ -86,6 +86,17 @@ async def test_cancelled_at_any_step_a_unit_of_work_is_done_or_undone_and_the_ne
     assert [tuple(row) for row in rows] in ([("b", 2)], [("a", 2), ("b", 2)])
 
 
+async def test_reader_that_is_cancelled_at_any_step_is_not_told_that_the_database_is_gone(jobs: Database) -> None:
+    assert await names(jobs) == []
+    for num_turns in range(100):
+        task = asyncio.create_task(names(jobs))
+        for _ in range(num_turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        assert outcome == [] or isinstance(outcome, asyncio.CancelledError)
+
+
 async def test_cancelled_during_the_commit_the_commit_runs_to_its_end(jobs: Database) -> None:
     committing = asyncio.Event()
 

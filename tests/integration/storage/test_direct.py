@@ -7,7 +7,8 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import ForeignKey, delete, insert, select, text, update
+from sqlalchemy.orm import Mapped, mapped_column
 
 from embergate.errors import UnavailableError
 from embergate.storage import failures
@@ -15,10 +16,12 @@ from embergate.storage.database import Database
 from embergate.storage.direct import WorkConnection
 from embergate.storage.rows import table_of
 from embergate.storage.value_lists import is_one_of, length_for, values_for
-from tests.integration.storage.sample import JobRow, create_tables
+from tests.integration.storage.sample import JobRow, SampleBase, create_tables
 
 JOBS = table_of(JobRow)
 INSERT = insert(JOBS)
+# Some tenths of a second.
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT count(*) FROM n"
 EVERY_KIND = {
     "name": "a",
     "enabled": True,
@@ -34,6 +37,16 @@ EVERY_KIND = {
 
 def write_names(connection: WorkConnection, *names: str) -> None:
     connection.execute(INSERT, [{"name": name} for name in names])
+
+
+class NoteRow(SampleBase):
+    __tablename__ = "sample_notes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job: Mapped[str] = mapped_column(ForeignKey("sample_jobs.name"))
+
+
+NOTES = table_of(NoteRow)
 
 
 async def names(database: Database) -> list[str]:
@@ -120,6 +133,34 @@ async def test_cancelled_at_any_step_work_is_done_or_undone_and_all_others_run(j
     async with jobs.writing() as db:
         db.add(JobRow(name="next of a session"))
     assert {"next direct", "next of a session"} <= set(await names(jobs))
+
+
+async def test_connection_that_a_cancelled_statement_has_closed_is_made_again(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    await create_tables(database)
+    await database.write(lambda connection: write_names(connection, "a"))
+    for _ in range(3):
+        began = asyncio.Event()
+
+        async def endless(began: asyncio.Event = began) -> None:
+            async with database.writing() as db:
+                began.set()
+                await db.execute(text(ENDLESS))
+
+        task = asyncio.create_task(endless())
+        await began.wait()
+        await asyncio.sleep(0.02)
+        waiting = asyncio.create_task(database.write(lambda connection: write_names(connection, "b")))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await waiting
+        await database.write(lambda connection: connection.execute(delete(JOBS).where(JOBS.c.name == "b")))
+        with pytest.raises(sqlite3.IntegrityError):  # it was made ready like the first
+            await database.write(lambda connection: connection.execute(insert(NOTES), [{"job": "none"}]))
+    assert await names(database) == ["a"]
+    await database.close()
 
 
 async def test_work_and_sessions_take_turns_and_lose_no_update(jobs: Database) -> None:

@@ -41,6 +41,8 @@ async def update(call: Call, quota_id: str, patch: Quota, mask: str | None) -> Q
         value that is negative or more than the maximum.
     """
     _check_id(quota_id)
+    if not fields_named(patch, mask):
+        return await get(call, quota_id)
     used = await usage_of(call)  # before the lock, which every charge of the account waits for
     # NOTE: the account's row is the lock that keeps an update from being undone by another of the same moment.
     await accounts.get(call.db, call.account_id, for_update=True)

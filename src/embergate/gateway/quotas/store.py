@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, String, column, select, values
+from sqlalchemy import BigInteger, Float, String, cast, column, null, select, values
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -53,7 +53,13 @@ def as_resources(account_id: str, quotas: Mapping[str, Quota]) -> ResourceType[Q
         column("update_time", UtcDateTime),
         column("usage", Float),
         name="listed_quotas",
-    ).data([(account_id, id_, one.value, one.max_value, one.update_time, one.usage) for id_, one in quotas.items()])
+    ).data(
+        # A column of nothing but NULL has no type, but for what it is cast to.
+        [
+            (account_id, id_, one.value, one.max_value, one.update_time or cast(null(), UtcDateTime), one.usage)
+            for id_, one in quotas.items()
+        ]
+    )
     rows = listed.cte("every_quota")
     entity: Any = aliased(QuotaRow, rows, adapt_on_names=True)
     return ResourceType(

@@ -16,6 +16,7 @@ from embergate.gateway.quotas.known import (
     QuotaDefaults,
     Scope,
 )
+from embergate.gateway.usage.metrics import UsageMetrics
 from embergate.web.limits import Charge, Claim, Limit, Limiter, Refusal
 from embergate.web.metering import Demand
 
@@ -30,10 +31,11 @@ Quotas = Mapping[str, int]
 class CallLimits:
     """Claims what a call needs of its account's limits."""
 
-    def __init__(self, limiter: Limiter, defaults: QuotaDefaults) -> None:
+    def __init__(self, limiter: Limiter, defaults: QuotaDefaults, metrics: UsageMetrics) -> None:
         """Count by this limiter; an account without a quota of its own has the default."""
         self.limiter = limiter
         self._defaults = defaults
+        self._metrics = metrics
 
     async def enter(self, quotas: Quotas, demand: Demand) -> tuple[Claim | None, dict[str, str]]:
         """Charge a request and take a place among the calls under way; return also what headers tell of it.
@@ -90,6 +92,7 @@ class CallLimits:
             return None
         outcome = await self.limiter.claim(demand.caller.account, charges, places=places)
         if isinstance(outcome, Refusal):
+            self._metrics.note_limit(outcome.limit.name)
             raise refused(outcome, await self.left(quotas, demand))
         return outcome
 

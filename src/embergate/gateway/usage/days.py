@@ -16,6 +16,8 @@ from embergate.aip.errors import InvalidArgumentError
 
 ONE_DAY = timedelta(days=1)
 MAX_RANGE: Final = timedelta(days=31)
+# A month in which clocks are set back has so much more.
+LONGER: Final = timedelta(hours=1)
 # Nothing was used before; and any zone's day after the last still is a date.
 FIRST_YEAR, LAST_YEAR = 1970, 9998
 
@@ -49,7 +51,7 @@ def check_range(start: datetime, end: datetime, *, names: tuple[str, str]) -> No
             raise InvalidArgumentError(f"{name} must be of a year from {FIRST_YEAR} to {LAST_YEAR}", field=name)
     if start >= end:
         raise InvalidArgumentError(f"{names[1]} must be after {names[0]}", field=names[1])
-    if end - start > MAX_RANGE:
+    if end - start > MAX_RANGE + LONGER:
         raise InvalidArgumentError(f"{names[1]} must be at most 31 days after {names[0]}", field=names[1])
 
 

@@ -21,6 +21,7 @@ from embergate.gateway.quotas.known import QuotaDefaults
 from embergate.gateway.usage.annotations import AnnotationBounds
 from embergate.gateway.usage.call_limits import CallLimits
 from embergate.gateway.usage.charging import Charged
+from embergate.gateway.usage.metrics import UsageMetrics
 from embergate.gateway.usage.prices import Price, price_of
 from embergate.gateway.usage.records import EMBEDDING, Dimensions, UsageRecord
 from embergate.gateway.usage.repeats import Repeats, other_body
@@ -50,6 +51,7 @@ class AccountMeter:
         writer: UsageWriter,
         limiter: Limiter,
         defaults: QuotaDefaults,
+        metrics: UsageMetrics,
         *,
         answers_first: bool = False,
     ) -> None:
@@ -60,7 +62,8 @@ class AccountMeter:
         self._terms = terms
         self._repeats = repeats
         self._writer = writer
-        self._limits = CallLimits(limiter, defaults)
+        self._limits = CallLimits(limiter, defaults, metrics)
+        self._metrics = metrics
         self._annotations = AnnotationBounds()
         self._answers_first = answers_first
 
@@ -74,8 +77,10 @@ class AccountMeter:
         state = terms.standing.computed_state
         needs_money = not (is_paid or demand.is_dry_run)
         if state is not SuspendState.UNSUSPENDED and (needs_money or state in BLOCKED):
+            self._metrics.note_suspension(state)
             raise suspended(state)
-        tab = _Tab(demand, terms, self._writer, self._limits, is_paid=is_paid, answers_first=self._answers_first)
+        first = self._answers_first
+        tab = _Tab(demand, terms, self._writer, self._limits, self._metrics, is_paid=is_paid, answers_first=first)
         await tab.enter()
         try:
             yield tab
@@ -101,6 +106,7 @@ class _Tab:
         terms: Terms,
         writer: UsageWriter,
         limits: CallLimits,
+        metrics: UsageMetrics,
         *,
         is_paid: bool,
         answers_first: bool,
@@ -115,6 +121,7 @@ class _Tab:
         self._terms = terms
         self._writer = writer
         self._limits = limits
+        self._metrics = metrics
         self._reserved_nanos = 0
         self._num_tokens: Sequence[int] = ()
         self._price = Price(0, 0)
@@ -141,6 +148,7 @@ class _Tab:
         self._headers.update(told)
 
     async def quote(self, num_tokens: int) -> Quote:
+        self._metrics.dry_runs.inc()
         terms, demand = self._terms, self._demand
         price = _price(demand, terms)
         cost_nanos = num_tokens * price.nanos
@@ -159,13 +167,16 @@ class _Tab:
     def _set_aside(self, cost_nanos: int) -> None:
         refused = self._terms.standing.shortfall(self._terms.reserved_nanos + cost_nanos)
         if refused is not None:
+            self._metrics.note_suspension(refused)
             raise suspended(refused, cost_nanos)
         self._reserved_nanos = cost_nanos
+        self._metrics.reserved_nanos += cost_nanos
         self._terms.reserved_nanos += cost_nanos
 
     async def settle(self) -> None:
         tokens, self._tokens = self._tokens, None
         if self._is_paid:
+            self._metrics.repeated_requests.inc()
             return
         self._terms.num_settling += 1
         self._is_charging = True
@@ -200,6 +211,7 @@ class _Tab:
 
     def _release(self) -> None:
         self._terms.reserved_nanos -= self._reserved_nanos
+        self._metrics.reserved_nanos -= self._reserved_nanos
         self._reserved_nanos = 0
 
     def _record(self) -> UsageRecord:
@@ -222,7 +234,9 @@ class _Tab:
             user_id=caller.user,
             num_inputs=len(self._num_tokens),
             prompt_tokens=sum(self._num_tokens),
-            idempotency_key=demand.idempotency_key,
+            # What is tried again because nobody knows whether it was written must not be written twice. Callers' keys
+            # have no spaces.
+            idempotency_key=f"request {demand.request_id}" if self._answers_first else demand.idempotency_key,
             request_digest=demand.request_digest,
             is_answered=self._answers_first,
         )

@@ -6,6 +6,7 @@ tokens), so that half of it is whole too.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,16 +52,37 @@ def per_token(money: Money, field: str) -> int:
     return nanos // MILLION
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A pricing plan that counts from one moment up to another, with its prices by model."""
+
+    start_time: datetime
+    end_time: datetime | None
+    prices: Mapping[str, Price]
+
+    @classmethod
+    def of(cls, row: PricingPlanRow) -> Plan:
+        """Read a plan that is written down."""
+        prices = {config["baseModelName"]: _planned(config) for config in row.token_config}
+        return cls(row.start_time, row.end_time, prices)
+
+
+def by_model(rows: Sequence[PriceRow]) -> dict[str, list[PriceRow]]:
+    """Return models' own prices, of each model its own."""
+    found: dict[str, list[PriceRow]] = defaultdict(list)
+    for row in rows:
+        found[row.model].append(row)
+    return found
+
+
 def price_of(
-    model: str, moment: datetime, *, list_nanos: int, prices: Sequence[PriceRow], plans: Sequence[PricingPlanRow]
+    model: str, moment: datetime, *, list_nanos: int, prices: Mapping[str, Sequence[PriceRow]], plans: Sequence[Plan]
 ) -> Price:
     """Return what a token of a model costs at a moment; `list_nanos` is the price of its size."""
     for plan in plans:
-        if plan.start_time <= moment and (plan.end_time is None or moment < plan.end_time):
-            for config in plan.token_config:
-                if config.get("baseModelName") == model:
-                    return _planned(config)
-    started = [price for price in prices if price.model == model and price.start_time <= moment]
+        if plan.start_time <= moment and (plan.end_time is None or moment < plan.end_time) and model in plan.prices:
+            return plan.prices[model]
+    started = [price for price in prices.get(model, ()) if price.start_time <= moment]
     # The later row of two that begin together is the correction of the earlier.
     last = max(started, key=lambda price: (price.start_time, price.id), default=None)
     nanos = list_nanos if last is None or last.price_nanos is None else last.price_nanos

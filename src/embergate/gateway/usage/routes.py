@@ -31,6 +31,12 @@ from embergate.gateway.usage.schemas import (
 # What usage of deployments can be grouped and filtered by, besides annotations.
 DEDICATED_KEYS: Final = ("deployment_name", "accelerator_type")
 ANNOTATIONS: Final = tuple(key for key in KEYS if key.startswith("annotations."))
+# What usage of each kind is told apart by.
+KEYS_OF: Final = {
+    UsageType.USAGE_TYPE_UNSPECIFIED: (*KEYS, *DEDICATED_KEYS),
+    UsageType.SERVERLESS: tuple(KEYS),
+    UsageType.DEDICATED_DEPLOYMENT: (*ANNOTATIONS, *DEDICATED_KEYS),
+}
 FILTER: Final = re.compile(r"filter\[([^\]]{1,64})\](?:\[values\]|\.values)?")
 MAX_FILTER_VALUES: Final = 100
 
@@ -87,7 +93,7 @@ async def get_account_usage(
     """Return the tokens that each group used on each day. Usage is there once its call is answered."""
     start, end = query.range()
     days = list(days_in(start, end, zone_of(query.timezone)))
-    keys = _keys_of(query.group_by)
+    keys = _keys_of(query.group_by, query.usage_type)
     filters = _filters_of(request)
     usage = AccountUsage()
     if query.usage_type is not UsageType.DEDICATED_DEPLOYMENT and not set(filters) & set(DEDICATED_KEYS):
@@ -106,22 +112,17 @@ async def get_account_usage_filter_options(call: CurrentCall, query: Annotated[R
     start, end = query.range()
     connection = await call.db.connection()
     found = await connection.run_sync(partial(values_used, account_id=call.account_id, start=start, end=end))
-    chosen = {
-        UsageType.USAGE_TYPE_UNSPECIFIED: (*KEYS, *DEDICATED_KEYS),
-        UsageType.SERVERLESS: tuple(KEYS),
-        UsageType.DEDICATED_DEPLOYMENT: (*ANNOTATIONS, *DEDICATED_KEYS),
-    }[query.usage_type]
     if query.usage_type is UsageType.DEDICATED_DEPLOYMENT:
         found = {}  # no deployment has used anything
-    options = {key: FilterValues(values=found.get(key, [])) for key in chosen}
+    options = {key: FilterValues(values=found.get(key, [])) for key in KEYS_OF[query.usage_type]}
     return answer(AccountUsageFilterOptions(filter_options=options))
 
 
-def _keys_of(group_by: list[str]) -> list[str]:
+def _keys_of(group_by: list[str], usage_type: UsageType) -> list[str]:
     keys = [key.strip() for text in group_by for key in text.split(",") if key.strip()]
     for key in keys:
-        if key not in KEYS and key not in DEDICATED_KEYS:
-            known = ", ".join((*KEYS, *DEDICATED_KEYS))
+        if key not in KEYS_OF[usage_type]:
+            known = ", ".join(KEYS_OF[usage_type])
             raise InvalidArgumentError(f"groupBy: there is no key {key[:60]!r}; these are: {known}", field="groupBy")
     return list(dict.fromkeys(keys))
 

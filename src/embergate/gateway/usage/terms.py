@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from embergate.clock import now
 from embergate.errors import UnauthorizedError
 from embergate.gateway.fresh_cache import MAX_CACHED, FreshCache
+from embergate.gateway.usage.prices import Plan, by_model
 from embergate.gateway.usage.standing import Standing, standings
 from embergate.storage.database import Database
 from embergate.storage.tables.accounts import QuotaRow
@@ -34,8 +35,8 @@ class Found:
     num_settled: int | None
     standing: Standing
     quotas: Mapping[str, int]
-    plans: Sequence[PricingPlanRow]
-    prices: Sequence[PriceRow]
+    plans: Sequence[Plan]
+    prices: Mapping[str, Sequence[PriceRow]]
 
 
 @dataclass(slots=True)
@@ -57,13 +58,13 @@ class Terms:
         return self.found.quotas
 
     @property
-    def plans(self) -> Sequence[PricingPlanRow]:
+    def plans(self) -> Sequence[Plan]:
         """The account's pricing plans."""
         return self.found.plans
 
     @property
-    def prices(self) -> Sequence[PriceRow]:
-        """Every model's own prices."""
+    def prices(self) -> Mapping[str, Sequence[PriceRow]]:
+        """Models' own prices, by model."""
         return self.found.prices
 
     def adopt(self, found: Found) -> None:
@@ -83,7 +84,7 @@ class TermsBook:
         self._database = database
         self._terms: OrderedDict[str, Terms] = OrderedDict()
         self._found: FreshCache[str, Found] = FreshCache()
-        self._prices: FreshCache[None, Sequence[PriceRow]] = FreshCache()
+        self._prices: FreshCache[None, Mapping[str, Sequence[PriceRow]]] = FreshCache()
         self._num_asked = 0
 
     async def get(self, account_id: str) -> Terms:
@@ -119,16 +120,16 @@ class TermsBook:
             standing, quotas, plans = await _read(db, account_id)
         return Found(number, num_settled, standing, quotas, plans, prices)
 
-    async def _look_up_prices(self) -> Sequence[PriceRow]:
+    async def _look_up_prices(self) -> Mapping[str, Sequence[PriceRow]]:
         async with self._database.reading() as db:
-            return (await db.scalars(select(PriceRow))).all()
+            return by_model((await db.scalars(select(PriceRow))).all())
 
 
-async def _read(db: AsyncSession, account_id: str) -> tuple[Standing, dict[str, int], Sequence[PricingPlanRow]]:
+async def _read(db: AsyncSession, account_id: str) -> tuple[Standing, dict[str, int], Sequence[Plan]]:
     connection = await db.connection()
     found = await connection.run_sync(partial(standings, account_ids=[account_id], moment=now()))
     if account_id not in found:
         raise UnauthorizedError  # its key cannot have been there either
     quotas = await db.execute(select(QuotaRow.id, QuotaRow.value).where(QuotaRow.account_id == account_id))
     plans = await db.scalars(select(PricingPlanRow).where(PricingPlanRow.account_id == account_id))
-    return found[account_id], dict(quotas.all()), plans.all()
+    return found[account_id], dict(quotas.all()), [Plan.of(plan) for plan in plans]

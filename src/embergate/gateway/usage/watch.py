@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextvars import Context
 
 import structlog
 
@@ -32,7 +33,7 @@ class AccountWatch:
             if charged.is_to_be_warned or is_state_due(charged.standing):
                 self._due[charged.standing.account_id] = None
         if self._due and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._run())
+            self._task = asyncio.create_task(self._run(), context=Context())  # whoever caused it, it is no call's
 
     async def close(self) -> None:
         """Wait until what was noticed is written down."""

@@ -11,6 +11,8 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from contextvars import Context
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,6 +22,7 @@ import structlog
 from embergate.clock import monotonic_s, now
 from embergate.errors import UnavailableError
 from embergate.gateway.usage.charging import Charged, charge
+from embergate.gateway.usage.metrics import UsageMetrics
 from embergate.gateway.usage.records import UsageRecord
 from embergate.gateway.usage.watch import AccountWatch
 from embergate.storage.database import Database
@@ -41,6 +44,7 @@ class _Entry:
     """A record that waits, and who waits for it."""
 
     record: UsageRecord
+    handed_in_at_s: float
     on_done: Callable[[Charged | None], None]
     done: asyncio.Future[Charged]
 
@@ -64,10 +68,11 @@ class _Retries:
 class UsageWriter:
     """Charges records, as many at once as are waiting."""
 
-    def __init__(self, database: Database, watch: AccountWatch) -> None:
+    def __init__(self, database: Database, watch: AccountWatch, metrics: UsageMetrics) -> None:
         """Write nothing yet; `watch` is shown what was charged."""
         self._database = database
         self._watch = watch
+        self._metrics = metrics
         self._waiting: deque[_Entry] = deque()
         # Those of answered calls that could not be written, to be tried again.
         self._kept: deque[_Entry] = deque()
@@ -76,6 +81,7 @@ class UsageWriter:
         self._wake = asyncio.Event()
         self._known: set[bytes] = set()
         self._task: asyncio.Task[None] | None = None
+        metrics.waiting_charges.set_function(lambda: len(self._waiting) + len(self._kept))
 
     def submit(self, record: UsageRecord, on_done: Callable[[Charged | None], None]) -> asyncio.Future[Charged]:
         """Have a record charged; return what will tell what came of it. To be shielded by whoever awaits it.
@@ -85,10 +91,11 @@ class UsageWriter:
         then. Where the call is answered already, the record is tried again until it is written.
         """
         done: asyncio.Future[Charged] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Entry(record, on_done, done))
+        self._waiting.append(_Entry(record, monotonic_s(), on_done, done))
         self._wake.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
+            # Not of this call alone: what it logs is none of its.
+            self._task = asyncio.create_task(self._run(), context=Context())
         return done
 
     async def close(self) -> None:
@@ -102,13 +109,19 @@ class UsageWriter:
 
     async def _run(self) -> None:
         while self._waiting or (self._kept and monotonic_s() < self._closes_by_s):
-            if not self._waiting and self._retries.wait_s > 0:
+            group = self._next_group()
+            if group:
+                self._retries.note(failed=not await self._charge(group))
+            else:
                 await self._pause(self._retries.wait_s)
-                continue
-            queue = self._waiting or self._kept
-            group = [queue.popleft() for _ in range(min(len(queue), MAX_GROUP))]
-            self._retries.note(failed=not await self._charge(group))
         self._lose(self._kept)
+
+    def _next_group(self) -> list[_Entry]:
+        """Take what comes next: what was kept, once it is due, before what has come in since."""
+        group: list[_Entry] = []
+        for queue in (self._kept, self._waiting) if self._retries.wait_s <= 0 else (self._waiting,):
+            group += [queue.popleft() for _ in range(min(len(queue), MAX_GROUP - len(group)))]
+        return group
 
     async def _pause(self, wait_s: float) -> None:
         """Wait until it is time to try again, or until something comes in."""
@@ -133,7 +146,9 @@ class UsageWriter:
                 self._fail(group, error)
                 return True
             return all([await self._charge(part) for part in by_account.values()])
+        self._metrics.commit_charges.observe(len(group))
         for entry, outcome in zip(group, outcomes, strict=True):
+            self._metrics.note_charge(entry.record, outcome, monotonic_s() - entry.handed_in_at_s)
             entry.on_done(outcome)
             if not entry.done.done():
                 entry.done.set_result(outcome)
@@ -150,6 +165,7 @@ class UsageWriter:
         return outcomes
 
     def _fail(self, group: Sequence[_Entry], error: Exception) -> None:
+        self._metrics.failed_charges.inc(len(group))
         is_away = isinstance(error, UnavailableError)
         for entry in group:
             if entry.record.is_answered and is_away and len(self._kept) < MAX_KEPT:
@@ -159,13 +175,14 @@ class UsageWriter:
             else:
                 entry.on_done(None)
                 if not entry.done.done():
-                    entry.done.set_exception(error)
+                    entry.done.set_exception(copy(error))  # each call writes its own headers into its own
                     entry.done.exception()  # its call may have been cancelled: nobody asks then
 
     def _lose(self, entries: Iterable[_Entry]) -> None:
         """Give up records of answered calls; the log is where they are from now on."""
         for entry in entries:
             log.error("usage_lost", **_told(entry.record))
+            self._metrics.lost_charges.inc()
             entry.on_done(None)
 
 

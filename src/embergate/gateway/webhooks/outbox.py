@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.aip.scalars import format_timestamp
@@ -51,6 +51,11 @@ async def claim(db: AsyncSession) -> WebhookDeliveryRow | None:
         row.num_attempts += 1
         row.next_attempt_time = moment + CLAIM
     return row
+
+
+async def count(db: AsyncSession) -> int:
+    """Return how many messages there are."""
+    return await db.scalar(select(func.count()).select_from(WebhookDeliveryRow)) or 0
 
 
 async def put_off(db: AsyncSession, row: WebhookDeliveryRow) -> None:
