@@ -1,0 +1,1 @@
+"""Datasets of an account: rows that jobs read and write."""

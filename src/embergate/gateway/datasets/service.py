@@ -1,0 +1,184 @@
+"""The rules of datasets: what may be created, what their files may be, and when they are ready."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from embergate.aip.errors import InvalidArgumentError
+from embergate.aip.fieldmask import fields_named, update_message
+from embergate.aip.message import require_fields, write_message
+from embergate.aip.names import check_id
+from embergate.aip.status import Code
+from embergate.clock import now
+from embergate.errors import AlreadyExistsError, FailedPreconditionError
+from embergate.gateway.accounts import store as accounts
+from embergate.gateway.call import Call
+from embergate.gateway.datasets import store
+from embergate.gateway.datasets.jsonl import RowCounter, RowError
+from embergate.gateway.datasets.schemas import CreateDatasetBody, Dataset, DatasetState
+from embergate.gateway.datasets.store import DATASETS
+from embergate.gateway.files.doomed import doom
+from embergate.ids import new_id
+from embergate.storage.objects.protocol import Objects
+from embergate.storage.tables.datasets import DatasetRow
+
+# The messages of which one says where a dataset's rows are from.
+ORIGINS: Final = ("user_uploaded", "evaluation_result", "transformed", "splitted", "eval_protocol")
+MAX_DATASET_BYTES: Final = 80 << 30
+FILENAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+
+
+async def create(call: Call, body: CreateDatasetBody) -> Dataset:
+    """Create a dataset without files. Raises: AlreadyExistsError; InvalidArgumentError."""
+    require_fields(body)
+    assert body.dataset is not None, "it is required"
+    dataset_id = check_id(body.dataset_id, "datasetId")
+    if body.source_dataset_id or body.filter:
+        raise InvalidArgumentError(
+            "sourceDatasetId and filter: filtered copies are not offered", field="sourceDatasetId"
+        )
+    origin = _origin_of(body.dataset)
+    if "user_uploaded" in origin and "example_count" not in body.dataset.model_fields_set:
+        raise InvalidArgumentError("example_count is required for uploaded datasets", field="dataset.exampleCount")
+    row = new_row(call, dataset_id, body.dataset, origin)
+    call.event.resource = DATASETS.name_of(row)
+    await accounts.get(call.db, call.account_id)
+    if not await store.insert(call.db, row):
+        raise AlreadyExistsError(f"there is a dataset {dataset_id!r} already", param="datasetId")
+    return DATASETS.message_of(row)
+
+
+def new_row(call: Call, dataset_id: str, draft: Dataset, origin: Mapping[str, Any]) -> DatasetRow:
+    """Return a dataset that has no files yet."""
+    moment = now()
+    return DatasetRow(
+        account_id=call.account_id,
+        id=dataset_id,
+        uid=new_id(),
+        display_name=draft.display_name,
+        create_time=moment,
+        update_time=moment,
+        created_by=call.caller.email,
+        state=DatasetState.UPLOADING,
+        status_code=Code.OK,
+        status_message="",
+        example_count=draft.example_count,
+        estimated_token_count=0,
+        format=draft.format,
+        external_url=draft.external_url,
+        source_job_name=draft.source_job_name,
+        origin=dict(origin),
+    )
+
+
+async def update(call: Call, dataset_id: str, patch: Dataset, mask: str | None) -> Dataset:
+    """Change what is said of a dataset. Raises: NotFoundError; InvalidArgumentError."""
+    row = await store.get(call.db, call.account_id, dataset_id, for_update=True)
+    after = update_message(DATASETS.message_of(row), patch, mask)
+    if "example_count" in fields_named(patch, mask) and row.state == DatasetState.READY:
+        raise InvalidArgumentError("exampleCount of a dataset that is READY was counted", field="exampleCount")
+    for name in ("display_name", "example_count", "external_url", "source_job_name"):
+        setattr(row, name, getattr(after, name))
+    row.update_time = now()
+    return DATASETS.message_of(row)
+
+
+async def delete(call: Call, dataset_id: str) -> None:
+    """Delete a dataset, and soon its files. Raises: NotFoundError."""
+    row = await store.get(call.db, call.account_id, dataset_id, for_update=True)
+    await doom(call.db, store.folder_of(row))
+    await store.delete(call.db, row)
+
+
+async def register_files(call: Call, dataset_id: str, sizes: Mapping[str, int]) -> DatasetRow:
+    """Say which files a dataset will have, in place of those that were said before.
+
+    Raises: NotFoundError; FailedPreconditionError once it is ready; InvalidArgumentError for names or sizes that no file has.
+    """
+    if not sizes:
+        raise InvalidArgumentError("filenameToSize is required", field="filenameToSize")
+    for name, size in sizes.items():
+        check_filename(name)
+        if size < 0:
+            raise InvalidArgumentError(f"filenameToSize: {name} cannot have {size} bytes", field="filenameToSize")
+    if sum(sizes.values()) > MAX_DATASET_BYTES:
+        raise InvalidArgumentError(
+            f"filenameToSize: a dataset has at most {MAX_DATASET_BYTES} bytes", field="filenameToSize"
+        )
+    row = await store.get(call.db, call.account_id, dataset_id, for_update=True)
+    require_uploading(row)
+    await store.replace_files(call.db, row, sizes)
+    row.update_time = now()
+    return row
+
+
+def check_filename(name: str) -> str:
+    """Return a file's name. Raises: InvalidArgumentError if it could be something else than one."""
+    if not FILENAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"{name[:80]!r} is not a file name: use 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', and no dot in front",
+            field="filenameToSize",
+        )
+    return name
+
+
+def require_uploading(row: DatasetRow) -> None:
+    """Raise FailedPreconditionError for a dataset that has its files already."""
+    if row.state != DatasetState.UPLOADING:
+        raise FailedPreconditionError(f"the dataset {row.id} is {row.state} already; make another one", param="name")
+
+
+async def validate(call: Call, dataset_id: str) -> None:
+    """Read every file to its end, and make the dataset ready if each line is a row.
+
+    Raises: NotFoundError; FailedPreconditionError while files are missing, or are not as large as was said;
+        InvalidArgumentError naming the file, line and column of the first row that is none.
+    """
+    # In a unit of work of its own: reading may take long, and nobody is to wait for the rows meanwhile.
+    async with call.deps.database.reading() as db:
+        row = await store.get(db, call.account_id, dataset_id)
+        sizes = await store.files_of(db, row)
+    if row.state == DatasetState.READY:
+        return
+    num_rows, num_tokens = await _read_all(call.deps.objects, row, sizes)
+    kept = await store.get(call.db, call.account_id, dataset_id, for_update=True)
+    if kept.uid != row.uid or await store.files_of(call.db, kept) != sizes:
+        raise FailedPreconditionError("the dataset was changed while it was read; try again", param="name")
+    kept.state, kept.update_time = DatasetState.READY, now()
+    kept.example_count, kept.estimated_token_count = num_rows, num_tokens
+
+
+async def _read_all(objects: Objects, row: DatasetRow, sizes: Mapping[str, int]) -> tuple[int, int]:
+    if not sizes:
+        raise FailedPreconditionError("no file was uploaded: ask for upload endpoints first", param="name")
+    for name, size in sizes.items():
+        found = await objects.find(store.key_of(row, name))
+        if found is None:
+            raise FailedPreconditionError(f"{name} was not uploaded yet", param=name)
+        if found.size != size:
+            raise FailedPreconditionError(f"{name} has {found.size} bytes, {size} were announced", param=name)
+    num_rows = num_tokens = 0
+    for name in sizes:
+        counter = RowCounter(name)
+        async for chunk in objects.read(store.key_of(row, name)):
+            await asyncio.to_thread(counter.take, chunk)
+        counter.finish()
+        num_rows, num_tokens = num_rows + counter.num_rows, num_tokens + counter.num_tokens
+    if num_rows == 0:
+        raise RowError("Dataset has a syntax error: it has no rows", field="file")
+    return num_rows, num_tokens
+
+
+def _origin_of(dataset: Dataset) -> dict[str, Any]:
+    given = {name: getattr(dataset, name) for name in ORIGINS if getattr(dataset, name) is not None}
+    if len(given) > 1:
+        raise InvalidArgumentError(f"only one of {', '.join(given)} may be set", field="dataset")
+    if not given:
+        return {"user_uploaded": {}}
+    ((name, message),) = given.items()
+    if name in {"transformed", "splitted"}:
+        raise InvalidArgumentError(f"{name}: the server itself says so of what it makes", field=f"dataset.{name}")
+    return {name: write_message(message)}
