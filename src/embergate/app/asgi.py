@@ -13,6 +13,7 @@ from embergate.app.rooms import add_gateway
 from embergate.engine.scheduler import Batch
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.document import body_schemas, describe_path_parameters, operations_of
+from embergate.gateway.files.urls import FILES_PATH
 from embergate.inference import embeddings, health, models
 from embergate.inference.deps import Deps
 from embergate.inference.schemas import EmbeddingRequest
@@ -36,7 +37,7 @@ def create_app(deps: Deps, gateway: GatewayDeps, lifespan: Lifespan | None = Non
     )
     app.state.deps = deps
     # The last added runs first: a request gets its id, then its body is bounded.
-    app.add_middleware(BodyLimitMiddleware, max_bytes=deps.limits.max_request_bytes)
+    app.add_middleware(BodyLimitMiddleware, max_bytes=deps.limits.max_request_bytes, except_below=FILES_PATH)
     app.add_middleware(RequestContextMiddleware, observe=deps.metrics.observe_request)
     # The router looks from the first route on: what is called most comes first.
     for prefix in ("/inference/v1", "/v1"):

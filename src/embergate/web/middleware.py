@@ -40,7 +40,8 @@ class RequestContextMiddleware:
                 **scope,
                 "method": "GET",
             }  # the same answer; the server below, which has the other scope, drops its body
-        scope.setdefault("state", {})["request_id"] = request_id
+        # A route that reads much for its answer wants to know that only the head is asked for.
+        scope.setdefault("state", {}).update(request_id=request_id, is_head=method == "HEAD")
         started_at_s = monotonic_s()
         status = 0
 
@@ -84,10 +85,14 @@ class BodyLimitMiddleware:
     they write. What is left of a body that was answered early is therefore read and dropped, within the same bound.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, linger_s: float = 2.0) -> None:
-        """Wrap `app`; the rest of an answered request's body is awaited for at most `linger_s`."""
+    def __init__(self, app: ASGIApp, *, max_bytes: int, except_below: str = "", linger_s: float = 2.0) -> None:
+        """Wrap `app`; the rest of an answered request's body is awaited for at most `linger_s`.
+
+        Routes whose paths begin with `except_below` bound the bodies themselves, each by what it was promised.
+        """
         self.app = app
         self.max_bytes = max_bytes
+        self.except_below = except_below
         self.linger_s = linger_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,13 +103,14 @@ class BodyLimitMiddleware:
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         is_unread = announced != b"0" or any(name == b"transfer-encoding" for name, _ in scope["headers"])
         received = 0
+        is_bounded = not (self.except_below and scope["path"].startswith(self.except_below))
 
         async def receive_bounded() -> Message:
             nonlocal received, is_unread
             message = await receive()
             received += len(message.get("body", b""))
             is_unread = message.get("more_body", False)
-            if received > self.max_bytes:
+            if is_bounded and received > self.max_bytes:
                 raise self._too_large()
             return message
 
@@ -115,7 +121,7 @@ class BodyLimitMiddleware:
                 message = {"type": "http.response.body"}
             await send(message)
 
-        if announced.isdigit() and int(announced) > self.max_bytes:
+        if is_bounded and announced.isdigit() and int(announced) > self.max_bytes:
             response = error_response(self._too_large(), scope.get("state", {}).get("request_id"), scope["path"])
             await response(scope, receive, send_and_linger)
         else:
