@@ -59,6 +59,16 @@ class Settings(BaseSettings):
         description="`postgresql://user:password@host/name`, or `sqlite:///file.db`; migrate it with `embergate migrate`. "
         "Without it, a SQLite file in the data directory, which is migrated at the start.",
     )
+    objects_url: str = Field(
+        "",
+        description="Where files are kept: a folder, or `s3://bucket/prefix`, `gs://…`, `az://container/…` (extra `cloud`; "
+        "credentials from the environment). Empty for `objects` in the data directory. Several servers need one that all see.",
+    )
+    public_url: str = Field(
+        "",
+        description="How clients reach this server, as `https://embeddings.example`, for the URLs of files; fireworks-ai takes "
+        "https only. Empty to take the scheme and host of each request.",
+    )
     secret_keys: SecretStr | None = Field(
         None,
         description="Keys of 32 random bytes or more in base64, separated by commas: the first signs and encrypts, the others "

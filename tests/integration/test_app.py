@@ -29,6 +29,7 @@ from embergate.engine.scheduler import SchedulerLimits
 from embergate.engine.tokenization import TextTokenizer, TokenizedText
 from embergate.errors import ConfigurationError, EmbergateError
 from embergate.gateway.edge import Operation
+from embergate.gateway.files.routes import require_signature
 from embergate.inference.deps import InferenceLimits
 from embergate.inference.schemas import EmbeddingRequest, Inputs, parse_embedding_request
 from embergate.settings import Settings
@@ -98,7 +99,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 def guards_of(dependant: Dependant) -> set[Callable[..., Any]]:
     """Return which of the guards a route depends on, however deep: a gateway call's is its operation's edge."""
-    found = {guard for guard in (public, require_caller) if dependant.call is guard}
+    found = {guard for guard in (public, require_caller, require_signature) if dependant.call is guard}
     if isinstance(getattr(dependant.call, "__self__", None), Operation):
         found.add(Operation.enter)
     return found.union(*(guards_of(inner) for inner in dependant.dependencies))
@@ -113,6 +114,7 @@ async def test_every_route_declares_who_may_call_it(deps: Parts) -> None:
     for route in iter_route_contexts(app.routes):
         assert len(guards_of(route.dependant)) == 1, route.path
     assert {route.path for route in routes_with(app, public)} == {"/health/live", "/health/ready", "/metrics"}
+    assert {route.path for route in routes_with(app, require_signature)} == {"/files/{key:path}"}
 
 
 @pytest.mark.parametrize("headers", BAD_KEYS)

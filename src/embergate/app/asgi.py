@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
@@ -22,6 +23,8 @@ from embergate.web.middleware import BodyLimitMiddleware, RequestContextMiddlewa
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 # Its own would tell whoever gathers it paths, queries and errors' messages.
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+# What takes whole files.
+BOUNDED_BY_THEMSELVES: Final = re.compile(r"/files/|/v1/accounts/[^/]+/datasets/[^/]+:upload$")
 SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"apiKey": []}]
 
 
@@ -40,7 +43,7 @@ def create_app(deps: Deps, gateway: GatewayDeps, lifespan: Lifespan | None = Non
     )
     app.state.deps = deps
     # The last added runs first: a request gets its id, then its body is bounded.
-    app.add_middleware(BodyLimitMiddleware, max_bytes=deps.limits.max_request_bytes)
+    app.add_middleware(BodyLimitMiddleware, max_bytes=deps.limits.max_request_bytes, exempt=BOUNDED_BY_THEMSELVES)
     app.add_middleware(RequestContextMiddleware, observe=deps.metrics.observe_request, tracer=deps.tracer)
     # The router looks from the first route on: what is called most comes first.
     for prefix in ("/inference/v1", "/v1"):

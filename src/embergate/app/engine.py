@@ -112,6 +112,7 @@ def serving_lifespan(
         await asyncio.wait([upkeep])  # what it is writing is written before the database is closed
         await settle(gateway)
         await gateway.meter.close()
+        await gateway.objects.close()
         await gateway.database.close()
         await asyncio.to_thread(deps.engine.close)
         deps.registry.close()

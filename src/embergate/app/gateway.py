@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry
 
 from embergate.aip.paging import PageTokens
+from embergate.app.objects import FileOptions, file_options, prepare_objects, signer_of
 from embergate.errors import ConfigurationError
 from embergate.gateway.authentication import DatabaseAuthenticator
 from embergate.gateway.credits.service import MAX_GUESSES
@@ -107,6 +108,7 @@ def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None
             webhook=webhook_of(settings),
             registry=registry,
         ),
+        file_options(settings),
     )
     return replace(gateway, usage_retention=timedelta(days=settings.usage_retention_days))
 
@@ -129,9 +131,10 @@ def gateway_over(
     rules: SessionRules | None = None,
     oidc: OidcClient | None = None,
     options: MeterOptions | None = None,
+    files: FileOptions | None = None,
 ) -> GatewayDeps:
     """Return the gateway's parts over a database and the secrets that belong to it."""
-    rules, options = rules or SessionRules(), options or MeterOptions()
+    rules, options, files = rules or SessionRules(), options or MeterOptions(), files or FileOptions()
     tokens = AccessTokens(keyring, rules)
     sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), _oidc_provider(oidc) if oidc else None)
     reviews = Reviews(database, keyring, by_webhook=options.webhook is not None)
@@ -159,6 +162,8 @@ def gateway_over(
         metrics=metrics,
         sessions=sessions,
         code_guesses=MovingWindow(MAX_GUESSES),
+        objects=files.objects,
+        signer=signer_of(files, keyring),
         webhook=options.webhook,
     )
 
@@ -248,6 +253,7 @@ async def prepare_gateway(settings: Settings) -> str | None:
     Returns the first API key if it was made just now: it is shown once, and known to nobody after.
     Raises: ConfigurationError if the database is not migrated, is newer, or belongs to another secret.
     """
+    prepare_objects(settings)
     gateway = open_gateway(settings)
     try:
         if settings.database_url is None:

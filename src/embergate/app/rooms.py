@@ -17,6 +17,7 @@ from embergate.gateway.billing import routes as billing
 from embergate.gateway.credits import routes as credits_
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.ended_keys import EndedKeyError, EndedKeys
+from embergate.gateway.files import routes as files
 from embergate.gateway.policy_settings import routes as policy_settings
 from embergate.gateway.pricing_plans import routes as pricing_plans
 from embergate.gateway.quotas import routes as quotas
@@ -53,3 +54,4 @@ def add_gateway(app: FastAPI, gateway: GatewayDeps) -> None:
     app.add_exception_handler(HTTPException, handle_http_exception)
     for room in ROOMS:
         app.include_router(room.router, prefix="/v1")
+    app.include_router(files.router)

@@ -24,6 +24,8 @@ class Call:
     db: AsyncSession
     event: Event
     account_id: str = ""
+    # How the client reaches this server, up to the path; for the URLs of files.
+    base_url: str = ""
     # Run once the transaction is committed: what other parts of this process must notice.
     after_commit: list[Any] = field(default_factory=list)
     # What a call that fails changes all the same, in the transaction of its audit entry.

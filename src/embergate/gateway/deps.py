@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 from fastapi import Request
 
 from embergate.aip.paging import PageTokens
+from embergate.gateway.files.urls import UrlSigner
 from embergate.gateway.metrics import GatewayMetrics
 from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.quotas.known import QuotaDefaults
 from embergate.gateway.sessions.parts import SessionParts
 from embergate.gateway.usage.retention import DEFAULT_RETENTION
 from embergate.storage.database import Database
+from embergate.storage.objects.protocol import Objects
 from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
 from embergate.web.limits import Limiter
@@ -81,6 +83,9 @@ class GatewayDeps:
     metrics: GatewayMetrics
     # By account: credit codes that were tried and that there are not.
     code_guesses: MovingWindow
+    # Where files are, and the URLs that clients reach them by.
+    objects: Objects
+    signer: UrlSigner
     # How long the records of calls are kept.
     usage_retention: timedelta = DEFAULT_RETENTION
     # Where warnings are sent to, if anywhere.

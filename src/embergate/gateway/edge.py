@@ -82,7 +82,7 @@ class Operation:
             caller = await deps.authenticator.authenticate(credential_of(request.headers))
             note_caller(caller)
         account_id = request.path_params.get("account_id") or (caller.account if caller else "")
-        call = Call(caller or NOBODY, deps, db=None, event=event, account_id=account_id)  # type: ignore[arg-type]
+        call = Call(caller or NOBODY, deps, None, event, account_id, base_url=str(request.base_url))  # type: ignore[arg-type]
         if caller is not None:
             event.by(caller, account_id)
         event.resource = _resource_in(request.url.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -21,6 +22,8 @@ SETTLE_EVERY_S: Final = 10.0
 REVIEW_EVERY_S: Final = 60.0
 SEND_EVERY_S: Final = 5.0
 PURGE_EVERY_S: Final = 3600.0
+# An upload that broke off may go on for so long.
+UNFINISHED_FOR: Final = timedelta(days=1)
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 Task = Callable[[GatewayDeps], Awaitable[None]]
 
@@ -78,10 +81,18 @@ async def purge_usage(gateway: GatewayDeps) -> None:
         log.info("usage_records_purged", num_records=num_deleted)
 
 
+async def sweep_objects(gateway: GatewayDeps) -> None:
+    """Remove what uploads left that ended long ago, killed or never finished. Raises: UnavailableError."""
+    num_removed = await gateway.objects.sweep(UNFINISHED_FOR)
+    if num_removed:
+        log.info("unfinished_objects_swept", num_files=num_removed)
+
+
 TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (SETTLE_EVERY_S, settle),
     (REVIEW_EVERY_S, review_accounts),
     (SEND_EVERY_S, send_messages),
     (PURGE_EVERY_S, purge),
     (PURGE_EVERY_S, purge_usage),
+    (PURGE_EVERY_S, sweep_objects),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Final
@@ -48,7 +49,8 @@ class RequestContextMiddleware:
                 "method": "GET",
             }  # the same answer; the server below, which has the other scope, drops its body
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        # A route that reads much for its answer wants to know that only the head is asked for.
+        state.update(request_id=request_id, is_head=method == "HEAD")
         started_at_s = monotonic_s()
         with logging_of(request_id), self._span_of(scope, method) as span:
             if span is not None:
@@ -101,10 +103,14 @@ class BodyLimitMiddleware:
     they write. What is left of a body that was answered early is therefore read and dropped, within the same bound.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, linger_s: float = 2.0) -> None:
-        """Wrap `app`; the rest of an answered request's body is awaited for at most `linger_s`."""
+    def __init__(self, app: ASGIApp, *, max_bytes: int, exempt: re.Pattern[str] | None = None, linger_s: float = 2.0) -> None:
+        """Wrap `app`; the rest of an answered request's body is awaited for at most `linger_s`.
+
+        Routes whose paths `exempt` matches bound the bodies themselves, each by what it was promised.
+        """
         self.app = app
         self.max_bytes = max_bytes
+        self.exempt = exempt
         self.linger_s = linger_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,13 +121,14 @@ class BodyLimitMiddleware:
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         is_unread = announced != b"0" or any(name == b"transfer-encoding" for name, _ in scope["headers"])
         received = 0
+        is_bounded = self.exempt is None or not self.exempt.match(scope["path"])
 
         async def receive_bounded() -> Message:
             nonlocal received, is_unread
             message = await receive()
             received += len(message.get("body", b""))
             is_unread = message.get("more_body", False)
-            if received > self.max_bytes:
+            if is_bounded and received > self.max_bytes:
                 raise self._too_large()
             return message
 
@@ -132,7 +139,7 @@ class BodyLimitMiddleware:
                 message = {"type": "http.response.body"}
             await send(message)
 
-        if announced.isdigit() and int(announced) > self.max_bytes:
+        if is_bounded and announced.isdigit() and int(announced) > self.max_bytes:
             response = error_response(self._too_large(), scope.get("state", {}).get("request_id"), scope["path"])
             await response(scope, receive, send_and_linger)
         else:

@@ -13,6 +13,7 @@ from argon2 import PasswordHasher
 
 from embergate.app.asgi import create_app
 from embergate.app.gateway import MeterOptions, gateway_over
+from embergate.app.objects import FileOptions
 from embergate.engine.engine import Engine
 from embergate.engine.registry import Registry
 from embergate.gateway.accounts import service as accounts
@@ -78,12 +79,13 @@ class Platform:
         limiter: Limiter | None = None,
         quotas: Mapping[str, int] | None = None,
         webhook: Webhook | None = None,
+        files: FileOptions | None = None,
     ) -> None:
         self.database = database
         self.keyring = Keyring(master_keys)
         self.hasher = QuickHasher()
         options = MeterOptions(limiter or MemoryLimiter(), QuotaDefaults(quotas), webhook=webhook)
-        gateway = gateway_over(database, self.keyring, rules, oidc, options)
+        gateway = gateway_over(database, self.keyring, rules, oidc, options, files)
         self.gateway = replace(gateway, sessions=replace(gateway.sessions, passwords=Passwords(self.hasher)))
         limits = InferenceLimits(timeout_s=30)
         self.deps = Deps(

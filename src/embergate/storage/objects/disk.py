@@ -49,7 +49,8 @@ class Disk:
 
     def prepare(self) -> None:
         """Make the directory, where there is none."""
-        (self.directory / WORK[0]).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.directory / WORK[0]).mkdir(mode=0o700, exist_ok=True)
 
     @contextmanager
     def folder(self, segments: Sequence[str], *, is_made: bool = False) -> Iterator[int]:

@@ -68,11 +68,15 @@ class ResumableUploads:
             return progress
         return await self.append(upload, upload.size, _nothing())
 
-    async def append(self, upload: Upload, start: int, chunks: AsyncIterator[bytes]) -> Progress:
+    async def append(
+        self, upload: Upload, start: int, chunks: AsyncIterator[bytes], *, end: int | None = None
+    ) -> Progress:
         """Write chunks from the byte `start` on, in place of what is held from there; if they break off, what came is kept.
 
+        `end` is the byte before which they end, if that is known.
         Raises: RangeNotSatisfiableError if the bytes before `start` are not held; OverloadedError if another request writes
-            to the upload; PayloadTooLargeError beyond its size; InvalidRequestError if all is there with another sha256.
+            to the upload; PayloadTooLargeError beyond the end; InvalidRequestError if they end before it, or if all is there
+            with another sha256.
         """
         segments_of(upload.key)
         partial = Partial(self._disk, upload)
@@ -80,12 +84,14 @@ class ResumableUploads:
             done = await self._run(partial.open, start)
             if done is not None:
                 return done
-            tally = Tally(Expected(max_bytes=upload.size - start))
+            size = None if end is None else end - start
+            tally = Tally(Expected(size=size, max_bytes=upload.size - start))
             try:
                 async for chunk in gathered(tally.counted(chunks)):
                     await self._run(partial.append, chunk)
             finally:
                 await self._run(partial.sync)
+            tally.check()
             if partial.num_bytes < upload.size:
                 return Progress(partial.num_bytes)
             await self._check(partial, upload)
