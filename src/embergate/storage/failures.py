@@ -56,6 +56,8 @@ QUERY_CANCELED: Final = "57014"  # by its statement_timeout
 def translate_in_reader(context: ExceptionContext) -> EmbergateError | None:
     """Return the error to raise in place of a driver's, or None to let it pass. An SQLAlchemy `handle_error` listener."""
     error = context.original_exception
+    if not isinstance(error, Exception):
+        return None  # a cancellation: it breaks the connection, but is no failure of the database
     if isinstance(error, EmbergateError):
         return error  # from a type that refused a value
     code = getattr(error, "sqlite_errorcode", None)

@@ -86,6 +86,27 @@ async def test_cancelled_at_any_step_a_unit_of_work_is_done_or_undone_and_the_ne
     assert [tuple(row) for row in rows] in ([("b", 2)], [("a", 2), ("b", 2)])
 
 
+@pytest.mark.parametrize("is_writing", [False, True])
+async def test_cancelled_during_a_statement_it_is_cancelled_and_not_unavailable(
+    jobs: Database, is_writing: bool
+) -> None:
+    if jobs.dialect == "sqlite":
+        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT max(i) FROM n"
+    else:
+        endless = "SELECT pg_sleep(60)"
+
+    async def ask() -> None:
+        async with jobs.writing() if is_writing else jobs.reading() as db:
+            await db.execute(text("SELECT 1"))
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await db.execute(text(endless))
+
+    task = asyncio.create_task(ask())
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await insert(jobs, JobRow(name="b"))
+
+
 async def test_cancelled_during_the_commit_the_commit_runs_to_its_end(jobs: Database) -> None:
     committing = asyncio.Event()
 
