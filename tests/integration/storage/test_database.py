@@ -91,7 +91,9 @@ async def test_cancelled_during_a_statement_it_is_cancelled_and_not_unavailable(
     jobs: Database, is_writing: bool
 ) -> None:
     if jobs.dialect == "sqlite":
-        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT max(i) FROM n"
+        endless = (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT max(i) FROM n"
+        )
     else:
         endless = "SELECT pg_sleep(60)"
 
