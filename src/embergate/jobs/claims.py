@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, exists, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from embergate.jobs.job import ChunkState, Job, State, Step, job_of
 from embergate.storage.moment import database_now
-from embergate.storage.rows import table_of
+from embergate.storage.rows import UtcDateTime, table_of
 from embergate.storage.tables.jobs import JobChunkRow, JobRunRow
 
 RUNS: Final = table_of(JobRunRow)
@@ -46,7 +47,8 @@ class Claim:
 
 async def has_claimable(db: AsyncSession, kinds: Collection[str]) -> bool:
     """Return whether there is anything to claim; it takes no lock."""
-    return (await db.scalar(_candidates(await database_now(db), kinds).limit(1))) is not None
+    chosen = {"moment": await database_now(db), "kinds": list(kinds), "num": 1}
+    return (await db.scalar(CANDIDATES, chosen)) is not None
 
 
 async def claim(
@@ -54,8 +56,9 @@ async def claim(
 ) -> list[Claim]:
     """Take chunks for a worker, each of the account that has the fewest under way then."""
     claims: list[Claim] = []
+    moment = await database_now(db)
     while len(claims) < max_claims:
-        taken = await _claim_one(db, kinds, owner, lease)
+        taken = await _claim_one(db, kinds, owner, lease, moment)
         if taken is None:
             break
         claims.append(taken)
@@ -94,45 +97,26 @@ async def release(db: AsyncSession, owner: str) -> int:
     return (await db.execute(given_back)).rowcount  # type: ignore[attr-defined,no-any-return]
 
 
-def is_under_way(moment: datetime) -> ColumnElement[bool]:
+def is_under_way(moment: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     """Return whether a chunk has a worker whose lease has not run out."""
     return and_(CHUNKS.c.lease_owner.is_not(None), CHUNKS.c.next_claim_time > moment)
 
 
-async def _claim_one(db: AsyncSession, kinds: Collection[str], owner: str, lease: timedelta) -> Claim | None:
-    moment = await database_now(db)
-    for job_id, step in (await db.execute(_candidates(moment, kinds).limit(MAX_CANDIDATES))).all():
-        first = (
-            select(CHUNKS.c.number)
-            .where(CHUNKS.c.job_id == job_id, CHUNKS.c.step == step, CHUNKS.c.next_claim_time <= moment)
-            .order_by(CHUNKS.c.number)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            # NOTE: with `=`, not IN, which PostgreSQL may ask several times, and so lock several.
-            .scalar_subquery()
-        )
-        taken = (
-            update(CHUNKS)
-            .where(CHUNKS.c.job_id == job_id, CHUNKS.c.step == step, CHUNKS.c.number == first)
-            .values(
-                state=ChunkState.RUNNING,
-                lease_owner=owner,
-                next_claim_time=moment + lease,
-                fence=CHUNKS.c.fence + 1,
-                attempt=CHUNKS.c.attempt + 1,
-            )
-            .returning(CHUNKS.c.number, CHUNKS.c.payload, CHUNKS.c.fence, CHUNKS.c.attempt)
-        )
-        row = (await db.execute(taken)).one_or_none()
+async def _claim_one(
+    db: AsyncSession, kinds: Collection[str], owner: str, lease: timedelta, moment: datetime
+) -> Claim | None:
+    found = await db.scalars(CANDIDATES, {"moment": moment, "kinds": list(kinds), "num": MAX_CANDIDATES})
+    for run in found.all():
+        chosen = {"of_job": run.id, "of_step": run.step, "moment": moment}
+        row = (await db.execute(TAKE, chosen | {"owner": owner, "lease_end": moment + lease})).one_or_none()
         if row is not None:
-            reading = select(JobRunRow).where(JobRunRow.id == job_id).execution_options(populate_existing=True)
-            run = (await db.scalars(reading)).one()
-            return Claim(job_of(run), Step(step), row.number, row.payload, owner, row.fence, row.attempt)
+            return Claim(job_of(run), Step(run.step), row.number, row.payload, owner, row.fence, row.attempt)
     return None
 
 
-def _candidates(moment: datetime, kinds: Collection[str]) -> Select[str, str]:
+def _candidates() -> Select[JobRunRow]:
     """Return the jobs that have a chunk to claim, the one first whose turn it is."""
+    moment = bindparam("moment", type_=UtcDateTime)
     busy = (
         select(CHUNKS.c.account_id, func.count().label("num_chunks"))
         .where(is_under_way(moment))
@@ -148,8 +132,41 @@ def _candidates(moment: datetime, kinds: Collection[str]) -> Select[str, str]:
         ),
     )
     return (
-        select(RUNS.c.id, RUNS.c.step)
+        select(JobRunRow)
         .outerjoin(busy, busy.c.account_id == RUNS.c.account_id)
-        .where(in_time, RUNS.c.state != State.PAUSED, RUNS.c.kind.in_(list(kinds)), due)
+        .where(in_time, RUNS.c.state != State.PAUSED, RUNS.c.kind.in_(bindparam("kinds", expanding=True)), due)
         .order_by(func.coalesce(busy.c.num_chunks, 0), RUNS.c.priority.desc(), RUNS.c.create_time, RUNS.c.id)
+        .limit(bindparam("num", type_=Integer))
+        .execution_options(populate_existing=True)
     )
+
+
+def _take() -> ReturningUpdate[Any]:
+    """Return the statement that claims a job's first chunk that is due; it waits for nobody."""
+    mine = and_(CHUNKS.c.job_id == bindparam("of_job"), CHUNKS.c.step == bindparam("of_step"))
+    first = (
+        select(CHUNKS.c.number)
+        .where(mine, CHUNKS.c.next_claim_time <= bindparam("moment", type_=UtcDateTime))
+        .order_by(CHUNKS.c.number)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    return (
+        update(CHUNKS)
+        # NOTE: with `=`, not IN, which PostgreSQL may ask several times, and so lock several.
+        .where(mine, CHUNKS.c.number == first)
+        .values(
+            state=ChunkState.RUNNING,
+            lease_owner=bindparam("owner"),
+            next_claim_time=bindparam("lease_end", type_=UtcDateTime),
+            fence=CHUNKS.c.fence + 1,
+            attempt=CHUNKS.c.attempt + 1,
+        )
+        .returning(CHUNKS.c.number, CHUNKS.c.payload, CHUNKS.c.fence, CHUNKS.c.attempt)
+    )
+
+
+# Made once: to put them together costs more than to run them.
+CANDIDATES: Final = _candidates()
+TAKE: Final = _take()

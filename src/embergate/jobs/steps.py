@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Select, exists, or_, select
+from sqlalchemy import Select, bindparam, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.jobs.claims import CHUNKS, Claim, is_under_way
@@ -22,6 +22,15 @@ from embergate.jobs.rules import BLOCKED_AT_MOST, block_after
 from embergate.storage.moment import database_now
 from embergate.storage.tables.jobs import JobChunkRow, JobRunRow
 
+# A job and one of its chunks, both locked, as they are once nobody else has them locked.
+HELD: Final = (
+    select(JobRunRow, JobChunkRow)
+    .join(JobChunkRow, JobChunkRow.job_id == JobRunRow.id)
+    .where(JobRunRow.id == bindparam("of_job"))
+    .where(JobChunkRow.step == bindparam("of_step"), JobChunkRow.number == bindparam("of_number"))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
 # So many jobs are moved on in one transaction.
 MAX_MOVED: Final = 20
 
@@ -59,11 +68,11 @@ Verdict = Done | Failed | Again
 
 async def hold(db: AsyncSession, claim: Claim) -> tuple[JobRunRow, JobChunkRow]:
     """Lock the job and the chunk of a claim. Raises: LeaseLostError if another has it, or the job has gone on without it."""
-    locked = {"with_for_update": True, "populate_existing": True}
-    run = await db.get(JobRunRow, claim.job.id, **locked)  # type: ignore[arg-type]
-    chunk = await db.get(JobChunkRow, (claim.job.id, claim.step, claim.number), **locked)  # type: ignore[arg-type]
-    if run is None or chunk is None or run.step != claim.step:
+    chosen = {"of_job": claim.job.id, "of_step": claim.step, "of_number": claim.number}
+    found = (await db.execute(HELD, chosen)).one_or_none()
+    if found is None or found[0].step != claim.step:
         raise LeaseLostError("the job has stopped")
+    run, chunk = found
     if chunk.fence != claim.fence or chunk.lease_owner != claim.owner:
         raise LeaseLostError("another worker has the chunk")
     return run, chunk
@@ -188,16 +197,16 @@ async def _done(db: AsyncSession, handlers: Handlers, rows: tuple[JobRunRow, Job
     await db.flush()
     if done.outcome.commit is not None:
         await done.outcome.commit(db)
-    moment = await database_now(db)
     match Step(chunk.step):
         case Step.PREPARE:
+            moment = await database_now(db)
             await begin(db, run, Step.RUN, moment)
             if run.state != State.PAUSED:
                 await change_state(db, handlers, run, State.RUNNING)
             if run.num_chunks == 0:
                 await begin(db, run, Step.FINISH, moment)
         case Step.RUN if run.num_done == run.num_chunks:
-            await begin(db, run, Step.FINISH, moment)
+            await begin(db, run, Step.FINISH, await database_now(db))
         case Step.FINISH:
             run.step = Step.END
             await change_state(db, handlers, run, State.EXPIRED if run.is_expired else State.COMPLETED)

@@ -59,12 +59,15 @@ class Worker:
         self._slots: set[_Slot] = set()
         self._has_work = asyncio.Event()
         self._has_changes = asyncio.Event()
+        # Until then the last look holds: there is more to claim, and no job to move on.
+        self._look_at_s = 0.0
 
     def wake(self) -> None:
         """Look at once whether there is work, and whether what is under way is still wanted.
 
         To be called after a commit in this process that enqueued, resumed or cancelled a job; others are found by polling.
         """
+        self._look_at_s = 0.0
         self._has_work.set()
         self._has_changes.set()
 
@@ -97,22 +100,32 @@ class Worker:
             await _wait(self._has_work, timeout_s)
 
     async def _take_work(self) -> None:
-        kinds = self._handlers.keys()
-        num_free = self._num_slots - len(self._slots)
-        async with self._database.reading() as db:
-            has_to_move = await steps.has_to_move(db, kinds)
-            has_claimable = num_free > 0 and (has_to_move or await claims.has_claimable(db, kinds))
-        if has_to_move:
-            async with self._database.writing() as db:
-                changed = await steps.move_on(db, self._handlers)
-            for job_id, state in changed:
-                log.info("job_state", job=job_id, state=state.value)
-        if has_claimable:
+        """Claim what there is room for; look first, without a lock, unless the last claim left something."""
+        kinds, num_free = self._handlers.keys(), self._num_slots - len(self._slots)
+        if monotonic_s() >= self._look_at_s:
+            async with self._database.reading() as db:
+                has_to_move = await steps.has_to_move(db, kinds)
+                has_more = has_to_move or await claims.has_claimable(db, kinds)
+            if has_to_move:
+                await self._move_on()
+            if has_more:
+                self._look_at_s = monotonic_s() + self._rules.poll_s
+            else:
+                num_free = 0
+        if num_free > 0:
             lease = timedelta(seconds=self._rules.lease_s)
             async with self._database.writing() as db:
                 taken = await claims.claim(db, kinds, owner=self.owner, lease=lease, max_claims=num_free)
             for claim in taken:
                 self._begin(claim)
+            if len(taken) < num_free:
+                self._look_at_s = 0.0
+
+    async def _move_on(self) -> None:
+        async with self._database.writing() as db:
+            changed = await steps.move_on(db, self._handlers)
+        for job_id, state in changed:
+            log.info("job_state", job=job_id, state=state.value)
 
     def _begin(self, claim: Claim) -> None:
         slot = _Slot(claim)
@@ -176,6 +189,7 @@ class Worker:
                 self.counts.num_put_back += 1
                 log.info("job_chunk_put_back", **about(claim), reason=verdict.reason)
         if state is not None:
+            self._look_at_s = 0.0
             self.counts.num_states[claim.job.kind, state.value] += 1
             log.info(
                 "job_state", job=claim.job.id, kind=claim.job.kind, account=claim.job.account_id, state=state.value
@@ -208,6 +222,7 @@ class Worker:
         with contextlib.suppress(UnavailableError, TimeoutError):  # then its lease runs out
             async with asyncio.timeout(RELEASE_TIMEOUT_S), self._database.writing() as db:
                 await steps.let_go(db, claim)
+        self._look_at_s = 0.0  # its job may wait for it
 
     async def _let_end(self) -> None:
         """Wait for what is under way, for a while, and give back what has not ended; a second cancellation waits no more."""

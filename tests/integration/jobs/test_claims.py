@@ -220,7 +220,7 @@ async def test_claim_reads_open_chunks_by_their_index(jobs: Database) -> None:
     """Of a job with many chunks that have ended, a claim reads those that are open."""
     if jobs.dialect != "sqlite":
         pytest.skip("PostgreSQL plans by what it knows of the tables, which are empty here")
-    statement = claims._candidates(toy.long_ago(), [TOY])
+    statement = claims.CANDIDATES.params(moment=toy.long_ago(), kinds=[TOY], num=1)
     async with jobs.reading() as db:
         compiled = statement.compile(dialect=db.get_bind().dialect, compile_kwargs={"literal_binds": True})
         plan = (await db.connection()).exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")

@@ -113,6 +113,14 @@ async def create(database: Database, *account_ids: str) -> None:
         db.add_all(account(id_) for id_ in account_ids)
 
 
+async def create_once(database: Database, *account_ids: str) -> None:
+    """As `create`, unless that was done."""
+    async with database.reading() as db:
+        is_there = await db.get(AccountRow, account_ids[0]) is not None
+    if not is_there:
+        await create(database, *account_ids)
+
+
 def account(id_: str) -> AccountRow:
     return AccountRow(
         id=id_,
