@@ -37,12 +37,12 @@ async def test_two_processes_that_are_killed_commit_each_chunk_once(jobs: Databa
     workers = [start(database_url), start(database_url)]
     try:
         for number, kill_at in enumerate(kills):
-            await toy.until(lambda kill_at=kill_at: _has_done(jobs, kill_at))  # type: ignore[misc]
+            await toy.until(lambda kill_at=kill_at: _has_done(jobs, kill_at), every_s=0.05)  # type: ignore[misc]
             victim = workers[number % 2]
             victim.kill()
             victim.wait()
             workers[number % 2] = start(database_url)
-        await toy.until_ended(jobs, job_id)
+        await toy.until_ended(jobs, job_id, every_s=0.05)
     finally:
         for worker in workers:
             worker.kill()

@@ -200,14 +200,14 @@ async def working(
         assert task.cancelled()
 
 
-async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+async def until(is_so: Callable[[], Awaitable[bool]], *, every_s: float = 0.005) -> None:
     async with asyncio.timeout(60):
         while not await is_so():  # noqa: ASYNC110 - other processes set no event
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(every_s)
 
 
-async def until_ended(database: Database, *job_ids: str, account_id: str = "acme") -> None:
+async def until_ended(database: Database, *job_ids: str, every_s: float = 0.005) -> None:
     async def have_ended() -> bool:
         return all([await step(database, job_id) == "END" for job_id in job_ids])
 
-    await until(have_ended)
+    await until(have_ended, every_s=every_s)
