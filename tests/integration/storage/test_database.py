@@ -97,6 +97,29 @@ async def test_reader_that_is_cancelled_at_any_step_is_not_told_that_the_databas
         assert outcome == [] or isinstance(outcome, asyncio.CancelledError)
 
 
+@pytest.mark.parametrize("is_writing", [False, True])
+async def test_cancelled_during_a_statement_it_is_cancelled_and_not_unavailable(
+    jobs: Database, is_writing: bool
+) -> None:
+    if jobs.dialect == "sqlite":
+        endless = (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT max(i) FROM n"
+        )
+    else:
+        endless = "SELECT pg_sleep(60)"
+
+    async def ask() -> None:
+        async with jobs.writing() if is_writing else jobs.reading() as db:
+            await db.execute(text("SELECT 1"))
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await db.execute(text(endless))
+
+    task = asyncio.create_task(ask())
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await insert(jobs, JobRow(name="b"))
+
+
 async def test_cancelled_during_the_commit_the_commit_runs_to_its_end(jobs: Database) -> None:
     committing = asyncio.Event()
 

@@ -5,9 +5,10 @@ from embergate.storage.tables import (
     audit,
     credentials,
     credits,  # noqa: A004 - nobody quits by it
+    jobs,
     notices,
     prices,
     usage,
 )
 
-__all__ = ["accounts", "audit", "credentials", "credits", "notices", "prices", "usage"]
+__all__ = ["accounts", "audit", "credentials", "credits", "jobs", "notices", "prices", "usage"]
