@@ -17,6 +17,7 @@ from embergate.gateway.billing import routes as billing
 from embergate.gateway.credits import routes as credits_
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.ended_keys import EndedKeyError, EndedKeys
+from embergate.gateway.models import config_routes as model_configs
 from embergate.gateway.policy_settings import routes as policy_settings
 from embergate.gateway.pricing_plans import routes as pricing_plans
 from embergate.gateway.quotas import routes as quotas
@@ -41,6 +42,7 @@ ROOMS: Final = (
     serverless,
     billing,
     pricing_plans,
+    model_configs,
 )
 
 
