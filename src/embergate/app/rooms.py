@@ -15,9 +15,11 @@ from embergate.gateway.api_keys import routes as api_keys
 from embergate.gateway.audit import routes as audit
 from embergate.gateway.billing import routes as billing
 from embergate.gateway.credits import routes as credits_
+from embergate.gateway.datasets import routes as datasets
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.ended_keys import EndedKeyError, EndedKeys
 from embergate.gateway.files import routes as files
+from embergate.gateway.models import config_routes as model_configs
 from embergate.gateway.policy_settings import routes as policy_settings
 from embergate.gateway.pricing_plans import routes as pricing_plans
 from embergate.gateway.quotas import routes as quotas
@@ -42,6 +44,8 @@ ROOMS: Final = (
     serverless,
     billing,
     pricing_plans,
+    model_configs,
+    datasets,
 )
 
 

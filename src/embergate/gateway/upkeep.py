@@ -12,6 +12,7 @@ import structlog
 from embergate.errors import UnavailableError
 from embergate.gateway.api_keys.store import note_use
 from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.files.doomed import delete_doomed
 from embergate.gateway.sessions import service as sessions
 from embergate.gateway.usage.retention import purge_records
 from embergate.gateway.webhooks.delivery import deliver
@@ -88,6 +89,11 @@ async def sweep_objects(gateway: GatewayDeps) -> None:
         log.info("unfinished_objects_swept", num_files=num_removed)
 
 
+async def delete_files(gateway: GatewayDeps) -> None:
+    """Delete files that were given up. Raises: UnavailableError."""
+    await delete_doomed(gateway.database, gateway.objects)
+
+
 TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (SETTLE_EVERY_S, settle),
     (REVIEW_EVERY_S, review_accounts),
@@ -95,4 +101,5 @@ TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (PURGE_EVERY_S, purge),
     (PURGE_EVERY_S, purge_usage),
     (PURGE_EVERY_S, sweep_objects),
+    (SETTLE_EVERY_S, delete_files),
 )

@@ -103,7 +103,9 @@ class BodyLimitMiddleware:
     they write. What is left of a body that was answered early is therefore read and dropped, within the same bound.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, exempt: re.Pattern[str] | None = None, linger_s: float = 2.0) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, exempt: re.Pattern[str] | None = None, linger_s: float = 2.0
+    ) -> None:
         """Wrap `app`; the rest of an answered request's body is awaited for at most `linger_s`.
 
         Routes whose paths `exempt` matches bound the bodies themselves, each by what it was promised.

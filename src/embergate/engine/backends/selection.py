@@ -23,11 +23,18 @@ def open_backend(model: FolderModel, precision: Precision, compute: ComputeOptio
         return StaticBackend(model.network)
     if model.network is not None:
         return OpenVinoBackend(model.network, Weights(model.spec.folder), precision, compute)
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
-        raise UnsupportedArchitectureError(
-            f"architecture {model.spec.architecture!r} is not built in (these are: {', '.join(sorted(BUILT_IN))}). "
-            "The extra 'torch' runs every architecture that transformers has: pip install 'embergate[torch]'"
-        )
+    require_backend(model.spec.architecture)
     from embergate.engine.backends.torch import TorchBackend
 
     return TorchBackend(model.spec, precision, compute)
+
+
+def require_backend(architecture: str) -> None:
+    """Check that there is a backend for a `model_type`. Raises: UnsupportedArchitectureError; see `open_backend`."""
+    if architecture in BUILT_IN:
+        return
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
+        raise UnsupportedArchitectureError(
+            f"architecture {architecture[:60]!r} is not built in (these are: {', '.join(sorted(BUILT_IN))}). "
+            "The extra 'torch' runs every architecture that transformers has: pip install 'embergate[torch]'"
+        )

@@ -12,6 +12,8 @@ import orjson
 from embergate.errors import ModelError
 
 MAX_JSON_BYTES: Final = 4 << 20
+# No published configuration has a tenth of that.
+MAX_KEYS: Final = 1000
 MAX_INTEGER: Final = 2**31 - 1
 # Well above every published network: a larger size is a mistake or an attack, and would be allocated before it is missed.
 MAX_SIZES: Final[Mapping[str, int]] = {
@@ -23,7 +25,8 @@ MAX_SIZES: Final[Mapping[str, int]] = {
     **dict.fromkeys(("num_hidden_layers", "n_layers", "n_layer"), 1000),
     **dict.fromkeys(("type_vocab_size", "relative_attention_num_buckets"), 1 << 16),
 }
-_REQUIRED: Final = object()
+# A default that there is not.
+REQUIRED: Final = object()
 
 
 def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
@@ -36,16 +39,25 @@ def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
     if path.stat().st_size > max_bytes:
         raise ModelError(f"{path.name} is larger than {max_bytes} bytes, which no model's is; fetch it again")
     try:
-        values = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise ModelError(f"{path.name} is not JSON: {error}") from error
+        content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path.name} cannot be read: {error.strerror}") from error
+    return parse_json(content, path.name, max_bytes=max_bytes)
+
+
+def parse_json(content: bytes, source: str, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """Return what the content of a model's JSON file says. Raises: ModelError naming `source`; see `read_json`."""
+    if len(content) > max_bytes:
+        raise ModelError(f"{source} is larger than {max_bytes} bytes, which no model's is; fetch it again")
+    try:
+        values = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ModelError(f"{source} is not JSON: {error}") from error
     try:
         # NOTE: orjson reads deeper than it writes, and the fingerprint is over the configuration as it is written.
         orjson.dumps(values)
     except orjson.JSONEncodeError as error:
-        raise ModelError(f"{path.name} is nested too deeply; fetch it again") from error
+        raise ModelError(f"{source} is nested too deeply; fetch it again") from error
     return values
 
 
@@ -60,10 +72,18 @@ class ConfigReader:
     @classmethod
     def from_file(cls, path: Path) -> ConfigReader:
         """Read `path`, which must hold a JSON object."""
-        values = read_json(path)
+        return cls.from_values(read_json(path), source=path.name)
+
+    @classmethod
+    def from_values(cls, values: Any, *, source: str) -> ConfigReader:
+        """Wrap what a file holds. Raises: ModelError if it is no JSON object, or one of more keys than any model has."""
         if not isinstance(values, dict):
-            raise ModelError(f"{path.name} must hold a JSON object")
-        return cls(values, source=path.name)
+            raise ModelError(f"{source} must hold a JSON object")
+        if len(values) > MAX_KEYS:
+            raise ModelError(
+                f"{source} has {len(values)} keys, more than {MAX_KEYS}, which no model has; fetch it again"
+            )
+        return cls(values, source=source)
 
     def error(self, key: str, expected: str) -> ModelError:
         """Return the error for `key`: what it holds and what it must hold."""
@@ -74,11 +94,11 @@ class ConfigReader:
         for key in keys:
             if self.values.get(key) is not None:
                 return key, self.values[key]
-        if default is _REQUIRED:
+        if default is REQUIRED:
             raise ModelError(f"{self.source}: {' or '.join(keys)} is missing")
         return keys[0], default
 
-    def integer(self, *keys: str, default: Any = _REQUIRED, minimum: int = 1) -> int:
+    def integer(self, *keys: str, default: Any = REQUIRED, minimum: int = 1) -> int:
         """Return an integer from `minimum` to what `MAX_SIZES` has for the key."""
         key, value = self._find(keys, default)
         maximum = MAX_SIZES.get(key, MAX_INTEGER)
@@ -89,7 +109,7 @@ class ConfigReader:
         return value
 
     def number(
-        self, *keys: str, default: Any = _REQUIRED, minimum: float = 0.0, maximum: float = sys.float_info.max
+        self, *keys: str, default: Any = REQUIRED, minimum: float = 0.0, maximum: float = sys.float_info.max
     ) -> float:
         """Return a finite number within bounds."""
         key, value = self._find(keys, default)
@@ -98,14 +118,14 @@ class ConfigReader:
             raise self.error(key, f"a number of at least {minimum}{limit}")
         return float(value)
 
-    def boolean(self, *keys: str, default: Any = _REQUIRED) -> bool:
+    def boolean(self, *keys: str, default: Any = REQUIRED) -> bool:
         """Return true or false."""
         key, value = self._find(keys, default)
         if not isinstance(value, bool):
             raise self.error(key, "true or false")
         return value
 
-    def string(self, *keys: str, default: Any = _REQUIRED, choices: Sequence[str] | None = None) -> str:
+    def string(self, *keys: str, default: Any = REQUIRED, choices: Sequence[str] | None = None) -> str:
         """Return a string, one of `choices` where they are given."""
         key, value = self._find(keys, default)
         if not isinstance(value, str) or (choices is not None and value not in choices):

@@ -11,7 +11,7 @@ from typing import Final
 
 from embergate.engine.architectures import ARCHITECTURES, Architecture
 from embergate.engine.architectures.static import StaticTable
-from embergate.engine.loading.config_reader import ConfigReader
+from embergate.engine.loading.config_reader import MAX_INTEGER, ConfigReader
 from embergate.engine.loading.modules import Modules, read_modules
 from embergate.engine.loading.spec import ModelSpec, PoolingMode, PoolingSpec
 from embergate.engine.loading.weights import Weights
@@ -36,7 +36,7 @@ class FolderModel:
 
 
 @dataclass(frozen=True, slots=True)
-class _ForeignSizes:
+class ForeignSizes:
     """What any transformers config.json tells, for networks that are not built in."""
 
     hidden_size: int
@@ -44,7 +44,8 @@ class _ForeignSizes:
     max_tokens: int
 
     @classmethod
-    def read(cls, config: ConfigReader) -> _ForeignSizes:
+    def read(cls, config: ConfigReader) -> ForeignSizes:
+        """Read the sizes. Raises: ModelError naming the key that is missing or wrong."""
         return cls(
             hidden_size=config.integer("hidden_size", "d_model", "n_embd", "dim"),
             vocab_size=config.integer("vocab_size"),
@@ -63,8 +64,9 @@ def read_folder(
     modules = read_modules(folder)
     config = _read_config(modules)
     model_type = config.string("model_type")
+    refuse_quantized(config)
     network = _read_network(model_type, config, modules)
-    sizes = network or _ForeignSizes.read(config)
+    sizes = network or ForeignSizes.read(config)
     stages = _pooling_of(folder, modules, config, pooling)
     dimensions = _dimensions(stages, sizes.hidden_size)
     matryoshka = _matryoshka_dimensions(config, dimensions)
@@ -129,8 +131,33 @@ def _max_tokens(modules: Modules, positions: int) -> int:
     path = modules.encoder / "tokenizer_config.json"
     if not path.is_file():
         return positions
-    limit = ConfigReader.from_file(path).number("model_max_length", default=NO_LIMIT)
-    return int(limit) if 0 < limit < NO_LIMIT else positions
+    return stated_max_tokens(ConfigReader.from_file(path)) or positions
+
+
+def stated_max_tokens(tokenizer_config: ConfigReader) -> int | None:
+    """Return how many tokens a text may have by tokenizer_config.json; None if it does not say. Raises: ModelError."""
+    limit = tokenizer_config.number("model_max_length", default=NO_LIMIT)
+    return int(limit) if 0 < limit < NO_LIMIT else None
+
+
+def refuse_quantized(config: ConfigReader) -> None:
+    """Raise ModelError for weights that another library has packed."""
+    if config.values.get("quantization_config"):
+        raise config.error(
+            "quantization_config",
+            "none: publish the weights in bf16, f16 or f32; int8 is made of them here, where asked for",
+        )
+
+
+def read_sizes(model_type: str, config: ConfigReader) -> Architecture | ForeignSizes | None:
+    """Return the sizes in config.json of a network, None where its weights tell them. Raises: ModelError naming the key."""
+    refuse_quantized(config)
+    if model_type in {MODEL2VEC, STATIC_EMBEDDING}:
+        return None
+    kind = ARCHITECTURES.get(model_type)
+    sizes = kind.read(config) if kind is not None else ForeignSizes.read(config)
+    _matryoshka_dimensions(config, MAX_INTEGER)  # what layers behind the network make of its size is in other files
+    return sizes
 
 
 def _dimensions(pooling: PoolingSpec, hidden_size: int) -> int:

@@ -9,23 +9,28 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from embergate.gateway.access import Permission
-from embergate.gateway.answers import Empty, answer
+from embergate.gateway.answers import GATEWAY_ERRORS, Empty, answer
 from embergate.gateway.body import body_of
 from embergate.gateway.call import CurrentCall
-from embergate.gateway.datasets import service, store
+from embergate.gateway.datasets import service, split, store
 from embergate.gateway.datasets.schemas import (
     CreateDatasetBody,
     Dataset,
     DatasetUrls,
     DownloadParameters,
+    FileUploadResponse,
     GetDatasetUploadEndpointBody,
     ListDatasetsResponse,
+    SplitDatasetBody,
+    SplitDatasetResponse,
     ValidateDatasetUploadBody,
 )
 from embergate.gateway.datasets.store import DATASETS
+from embergate.gateway.datasets.upload import received_file
 from embergate.gateway.edge import Operation
 from embergate.gateway.resource_type import ListQuery, ReadQuery, UpdateQuery, answer_page
 from embergate.storage.tables.datasets import DatasetRow
+from embergate.web.errors import JSONResponse
 
 UPLOAD_EXPIRES_IN: Final = timedelta(hours=1)
 DOWNLOAD_EXPIRES_IN: Final = timedelta(minutes=10)
@@ -40,6 +45,20 @@ GET_UPLOAD: Final = Operation(
 )
 VALIDATE: Final = Operation("ValidateDatasetUpload", Empty, needs=WRITE, takes=ValidateDatasetUploadBody, writes=True)
 GET_DOWNLOAD: Final = Operation("GetDatasetDownloadEndpoint", DatasetUrls, needs=READ, audited=True)
+UPLOAD: Final = Operation("UploadDatasetFile", Empty, needs=WRITE, writes=True)
+SPLIT: Final = Operation("SplitDataset", SplitDatasetResponse, needs=WRITE, takes=SplitDatasetBody, writes=True)
+FORM: Final = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary"}},
+            }
+        }
+    },
+}
 router = APIRouter(prefix="/accounts/{account_id}/datasets", tags=["datasets"])
 
 
@@ -122,3 +141,37 @@ async def get_dataset_download_endpoint(
         for name in await store.files_of(call.db, row)
     }
     return answer(DatasetUrls(filename_to_signed_urls=found), query.read_mask)
+
+
+@router.post(
+    "/{dataset_id}:upload",
+    **{
+        **UPLOAD.route("Upload a dataset's only file"),
+        "openapi_extra": {"requestBody": FORM},
+        "responses": {**GATEWAY_ERRORS, 200: {"model": FileUploadResponse, "description": "The dataset is READY."}},
+    },
+)
+async def upload_dataset_file(call: CurrentCall, request: Request, dataset_id: str) -> Response:
+    """Take one file of at most 150 MiB, check its rows, and make the dataset ready."""
+    file = await received_file(request)
+    try:
+        row = await service.take_file(call, dataset_id, file)
+    finally:
+        await file.close()
+    found = FileUploadResponse(
+        id=DATASETS.name_of(row),
+        bytes=file.size or 0,
+        created_at=int(row.update_time.timestamp()),
+        filename=file.filename or "",
+    )
+    return JSONResponse(found.model_dump())
+
+
+@router.post("/{dataset_id}:splitDataset", **SPLIT.route("Split a dataset into several"))
+async def split_dataset(
+    call: CurrentCall, dataset_id: str, body: Annotated[SplitDatasetBody, body_of(SplitDatasetBody)]
+) -> Response:
+    """Write the dataset's rows, in their order, as datasets of `chunkSize` rows each."""
+    chunks = await split.split(call, dataset_id, body.chunk_size)
+    names, total = split.names_of(chunks), sum(row.example_count for row in chunks)
+    return answer(SplitDatasetResponse(chunk_dataset_names=names, chunks_created=len(names), total_examples=total))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from pathlib import PurePath
 from typing import Any, Final
+
+from starlette.datastructures import UploadFile
 
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.fieldmask import fields_named, update_message
@@ -20,14 +23,16 @@ from embergate.gateway.datasets import store
 from embergate.gateway.datasets.jsonl import RowCounter, RowError
 from embergate.gateway.datasets.schemas import CreateDatasetBody, Dataset, DatasetState
 from embergate.gateway.datasets.store import DATASETS
+from embergate.gateway.datasets.upload import MAX_FILE_BYTES, pieces_of, too_large
 from embergate.gateway.files.doomed import doom
 from embergate.ids import new_id
-from embergate.storage.objects.protocol import Objects
+from embergate.storage.objects.protocol import Expected, Objects
 from embergate.storage.tables.datasets import DatasetRow
 
 # The messages of which one says where a dataset's rows are from.
 ORIGINS: Final = ("user_uploaded", "evaluation_result", "transformed", "splitted", "eval_protocol")
 MAX_DATASET_BYTES: Final = 80 << 30
+DEFAULT_FILENAME: Final = "data.jsonl"
 FILENAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
@@ -147,8 +152,7 @@ async def validate(call: Call, dataset_id: str) -> None:
     kept = await store.get(call.db, call.account_id, dataset_id, for_update=True)
     if kept.uid != row.uid or await store.files_of(call.db, kept) != sizes:
         raise FailedPreconditionError("the dataset was changed while it was read; try again", param="name")
-    kept.state, kept.update_time = DatasetState.READY, now()
-    kept.example_count, kept.estimated_token_count = num_rows, num_tokens
+    _make_ready(kept, num_rows, num_tokens)
 
 
 async def _read_all(objects: Objects, row: DatasetRow, sizes: Mapping[str, int]) -> tuple[int, int]:
@@ -167,9 +171,51 @@ async def _read_all(objects: Objects, row: DatasetRow, sizes: Mapping[str, int])
             await asyncio.to_thread(counter.take, chunk)
         counter.finish()
         num_rows, num_tokens = num_rows + counter.num_rows, num_tokens + counter.num_tokens
+    _require_rows(num_rows)
+    return num_rows, num_tokens
+
+
+async def take_file(call: Call, dataset_id: str, file: UploadFile) -> DatasetRow:
+    """Make a file that came in a form the only one of a dataset, and the dataset ready.
+
+    Raises: NotFoundError; FailedPreconditionError once it is ready; InvalidArgumentError for a row that is none;
+        PayloadTooLargeError.
+    """
+    name = check_filename(PurePath(file.filename or "").name or DEFAULT_FILENAME)
+    if (file.size or 0) > MAX_FILE_BYTES:
+        raise too_large()
+    async with call.deps.database.reading() as db:
+        row = await store.get(db, call.account_id, dataset_id)
+    require_uploading(row)
+    counter = RowCounter(name)
+    pieces = _counted(pieces_of(file), counter)
+    await call.deps.objects.write(store.key_of(row, name), pieces, expect=Expected(max_bytes=MAX_FILE_BYTES))
+    kept = await store.get(call.db, call.account_id, dataset_id, for_update=True)
+    require_uploading(kept)
+    if kept.uid != row.uid:
+        raise FailedPreconditionError("the dataset was replaced meanwhile; try again", param="name")
+    await store.replace_files(call.db, kept, {name: counter.num_bytes})
+    _make_ready(kept, counter.num_rows, counter.num_tokens)
+    return kept
+
+
+async def _counted(pieces: AsyncIterator[bytes], counter: RowCounter) -> AsyncIterator[bytes]:
+    """Pass a file on, as long as its rows are rows."""
+    async for piece in pieces:
+        await asyncio.to_thread(counter.take, piece)
+        yield piece
+    counter.finish()
+    _require_rows(counter.num_rows)
+
+
+def _require_rows(num_rows: int) -> None:
     if num_rows == 0:
         raise RowError("Dataset has a syntax error: it has no rows", field="file")
-    return num_rows, num_tokens
+
+
+def _make_ready(row: DatasetRow, num_rows: int, num_tokens: int) -> None:
+    row.state, row.update_time = DatasetState.READY, now()
+    row.example_count, row.estimated_token_count = num_rows, num_tokens
 
 
 def _origin_of(dataset: Dataset) -> dict[str, Any]:

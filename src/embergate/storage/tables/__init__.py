@@ -5,10 +5,12 @@ from embergate.storage.tables import (
     audit,
     credentials,
     credits,  # noqa: A004 - nobody quits by it
+    datasets,
+    files,
     jobs,
     notices,
     prices,
     usage,
 )
 
-__all__ = ["accounts", "audit", "credentials", "credits", "jobs", "notices", "prices", "usage"]
+__all__ = ["accounts", "audit", "credentials", "credits", "datasets", "files", "jobs", "notices", "prices", "usage"]

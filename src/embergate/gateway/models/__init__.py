@@ -1,0 +1,1 @@
+"""Models of accounts: what may be served, and what is."""
