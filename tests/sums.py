@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import Executable, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.gateway.credits.ledger import check, credit_of
 from embergate.gateway.usage.queries import lines
-from embergate.gateway.usage.records import SPANS
+from embergate.gateway.usage.records import SPANS, slot_of
 from embergate.gateway.usage.standing import receivable_of
 from embergate.storage.database import Database
 from embergate.storage.tables.credits import BalanceRow, PostingRow
@@ -19,6 +21,10 @@ from embergate.storage.tables.usage import UsageRecordRow, UsageSlotRow
 
 # Whole days of UTC, as bills count, around all that a test can have used.
 EVER: Final = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
+
+
+# An account, its dimensions' id, and the first quarter of a span.
+SlotKey = tuple[str, bytes, int]
 
 
 @dataclass(frozen=True)
@@ -41,19 +47,17 @@ async def sums_of(database: Database) -> Sums:
 async def sums_by_account(database: Database) -> dict[str, Sums]:
     """Return each account's sums, after asserting that they are the same to the nano in every way they are kept.
 
-    These are the records of calls, the sums by quarters of an hour, by hours and by days, the bill, what the ledger says was
+    These are the records of calls, the sums of each quarter of an hour, hour and day, the bill, what the ledger says was
     spent, and what it says that was paid by credit and on account; the ledger itself must add up, too.
     """
-    record, slot = UsageRecordRow, UsageSlotRow
-    by_record = select(record.account_id, func.count(), func.sum(record.prompt_tokens), func.sum(record.cost_nanos))
-    by_slot = select(
-        slot.account_id, func.sum(slot.num_requests), func.sum(slot.prompt_tokens), func.sum(slot.cost_nanos)
-    )
     async with database.reading() as db:
-        found = await _grouped(db, by_record.group_by(record.account_id))
+        by_slot = await _by_slot(db)
+        expected = await _by_slot_of_records(db)
         for quarters in SPANS:
-            of_span = by_slot.where(slot.quarters == quarters).group_by(slot.account_id)
-            assert await _grouped(db, of_span) == found, f"records, and sums by {quarters} quarters of an hour"
+            assert by_slot[quarters] == expected[quarters], f"records, and sums by {quarters} quarters of an hour"
+        found: defaultdict[str, Sums] = defaultdict(Sums)
+        for (account_id, _, _), sums in by_slot[SPANS[0]].items():
+            found[account_id] += sums
         connection = await db.connection()
         for account_id, sums in found.items():
             bill = await connection.run_sync(lines, account_id, *EVER)
@@ -62,20 +66,32 @@ async def sums_by_account(database: Database) -> dict[str, Sums]:
             spends = BalanceRow.ledger_account.startswith(f"accounts/{account_id}/spend/")
             spent = await db.scalar(select(func.sum(BalanceRow.amount_nanos)).where(spends))
             assert int(spent or 0) == sums.cost_nanos, f"the ledger's spend of {account_id}"
-            paid = await db.scalar(
-                select(func.sum(PostingRow.amount_nanos)).where(
-                    PostingRow.ledger_account.in_([credit_of(account_id), receivable_of(account_id)]),
-                    PostingRow.cause.startswith(f"accounts/{account_id}/usage/"),
-                )
-            )
+            of_usage = PostingRow.cause.startswith(f"accounts/{account_id}/usage/")
+            payers = PostingRow.ledger_account.in_([credit_of(account_id), receivable_of(account_id)])
+            paid = await db.scalar(select(func.sum(PostingRow.amount_nanos)).where(of_usage, payers))
             assert -int(paid or 0) == sums.cost_nanos, f"what {account_id} paid"
-        all_spent = select(func.sum(BalanceRow.amount_nanos)).where(BalanceRow.ledger_account.contains("/spend/"))
-        assert int(await db.scalar(all_spent) or 0) == sum(one.cost_nanos for one in found.values()), "spend of nobody"
+        all_spent = await db.scalar(
+            select(func.sum(BalanceRow.amount_nanos)).where(BalanceRow.ledger_account.contains("/spend/"))
+        )
+        assert int(all_spent or 0) == sum(sums.cost_nanos for sums in found.values()), "spend of nobody"
         discrepancies = await check(db)
         assert discrepancies == [], discrepancies
+    return dict(found)
+
+
+async def _by_slot(db: AsyncSession) -> Mapping[int, dict[SlotKey, Sums]]:
+    found: defaultdict[int, dict[SlotKey, Sums]] = defaultdict(dict)
+    for row in await db.scalars(select(UsageSlotRow)):
+        sums = Sums(row.num_requests, row.prompt_tokens, row.cost_nanos)
+        found[row.quarters][row.account_id, row.dimensions_id, row.slot] = sums
     return found
 
 
-async def _grouped(db: AsyncSession, statement: Executable) -> dict[str, Sums]:
-    rows = await db.execute(statement)
-    return {account_id: Sums(*(int(value) for value in values)) for account_id, *values in rows}
+async def _by_slot_of_records(db: AsyncSession) -> Mapping[int, dict[SlotKey, Sums]]:
+    found: defaultdict[int, defaultdict[SlotKey, Sums]] = defaultdict(lambda: defaultdict(Sums))
+    for row in await db.scalars(select(UsageRecordRow)):
+        slot = slot_of(row.time)
+        for quarters in SPANS:
+            key = (row.account_id, row.dimensions_id, slot - slot % quarters)
+            found[quarters][key] += Sums(1, row.prompt_tokens, row.cost_nanos)
+    return defaultdict(dict, found)

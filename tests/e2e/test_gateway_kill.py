@@ -8,18 +8,17 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import httpx2
 from sqlalchemy import func, select
 
 from embergate.gateway.credits.ledger import GRANTED_CREDIT, balance, check, credit_of
 from embergate.gateway.secrets.service import reveal
-from embergate.storage.database import Database
 from embergate.storage.tables.accounts import UserRow
 from embergate.storage.tables.audit import AuditEntryRow
 from embergate.storage.tables.credentials import ApiKeyRow, RefreshTokenRow, SecretRow, SessionRow
@@ -27,7 +26,7 @@ from embergate.storage.tables.credits import CreditCodeRow, CreditRedemptionRow
 from tests.e2e.clients import Clients
 from tests.e2e.server import Server, on_database
 from tests.integration.gateway.operating import make_code
-from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.platform import Platform, on_platform
 from tests.integration.gateway.trails import verified
 
 NUM_CALLS: Final = 200
@@ -39,7 +38,6 @@ CODE_NANOS: Final = 12_500_000_000
 METHOD: Final = "/gateway.Gateway/"
 # How often each kind of call is made.
 KINDS: Final = ("user", "redeem", "key", "rotate", "refresh", "refresh", "secret", "change secret")
-T = TypeVar("T")
 
 
 @dataclass
@@ -168,21 +166,6 @@ class Worker:
         return None
 
 
-def on_platform(database_url: str, work: Callable[[Platform], Awaitable[T]]) -> T:
-    """Do something in the database itself."""
-
-    async def run() -> T:
-        database = Database.open(database_url)
-        platform = Platform(database)
-        try:
-            return await work(platform)
-        finally:
-            platform.close()
-            await database.close()
-
-    return asyncio.run(run())
-
-
 async def make_codes(platform: Platform) -> None:
     for number in range(NUM_CALLS):
         if KINDS[number % len(KINDS)] == "redeem":
@@ -194,7 +177,7 @@ def test_acknowledged_writes_survive_with_their_audit_entries(
 ) -> None:
     generator = random.Random(20_261_124)
     settings = on_database(database_url, models=tiny_model)
-    on_platform(database_url, make_codes)
+    asyncio.run(on_platform(database_url, make_codes))
     told = Told()
     turns = zip(range(NUM_CALLS), itertools.cycle(KINDS), strict=False)
     workers = [Worker(told, turns) for _ in range(NUM_THREADS)]
@@ -218,7 +201,7 @@ def test_acknowledged_writes_survive_with_their_audit_entries(
                 assert answer.status_code == 200
             for token in told.live_tokens:
                 assert client.post("/v1/auth/refresh", json={"refreshToken": token}).status_code == 200
-    on_platform(database_url, lambda platform: check_all(platform, told))
+    asyncio.run(on_platform(database_url, lambda platform: check_all(platform, told)))
 
 
 async def check_all(platform: Platform, told: Told) -> None:

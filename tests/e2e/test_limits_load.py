@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embergate.web.limits import WINDOW_S
-from tests.e2e.limits_load import Answered, Load, Minutes, limited_servers, minutes_of
+from tests.e2e.limits_load import Call, Load, Minutes, limited_servers, minutes_of
 from tests.redis_server import RedisServer
 
 
@@ -26,27 +26,36 @@ def test_two_servers_on_one_redis_let_exactly_the_quota_in(
         load.run(num_clients=32)
         # Whenever they came: a minute holds all of them, wherever it begins, unless this machine took longer for them.
         assert time.monotonic() - started_s < WINDOW_S, "too slow to tell"
-    assert (len(load.answered), load.num_refused) == (50, 150)
+    assert (len(load.answered), len(load.refused)) == (50, 150)
     assert set(load.by_server) == {0, 1}
 
 
-def let_in_every(seconds: float) -> list[Answered]:
-    """Return ten calls, one a second, again and again, for five minutes; each answer takes a quarter of a second."""
-    sent_s = [start * seconds + second for start in range(5) for second in range(10)]
-    return [Answered(at, at + 0.25) for at in sent_s]
+def calls_at(*sent_s: float) -> list[Call]:
+    """Return calls whose answers took a quarter of a second."""
+    return [Call(at, at + 0.25) for at in sent_s]
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
         (60.0, Minutes(10, 10, 10, 10)),
-        (60.5, Minutes(10, 10, 9, 9)),
+        # Some are let in again too late, and two were refused without need.
         (62.0, Minutes(10, 10, 8, 8)),
         (59.5, Minutes(11, 11, 10, 10)),
-        # By less than an answer takes: it may have been the answers that were early.
+        # By less than an answer takes: it may have been the answer that was early.
         (59.875, Minutes(10, 11, 10, 10)),
-        (30.0, Minutes(20, 20, 20, 20)),
+        (30.0, Minutes(20, 20, 10, 10)),
     ],
 )
 def test_calls_are_counted_in_any_minute(seconds: float, expected: Minutes) -> None:
-    assert minutes_of(let_in_every(seconds), saturated_s=1.0, end_s=4.5 * seconds) == expected
+    # Five times ten calls are let in, one a second, and all that come between one ten and the next are refused.
+    starts = [number * seconds for number in range(5)]
+    answered = calls_at(*(start + second for start in starts for second in range(10)))
+    refused = calls_at(*(start + second + 0.5 for start in starts for second in range(9, int(seconds))))
+    assert minutes_of(answered, refused) == expected
+
+
+def test_refusal_may_come_a_tick_after_a_minute() -> None:
+    answered = calls_at(0, 1)
+    assert minutes_of(answered, calls_at(60.27)) == Minutes(2, 2, 2, 1)
+    assert minutes_of(answered, calls_at(60.32)) == Minutes(2, 2, 1, 1)

@@ -7,24 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from embergate.errors import TooManyRequestsError
-from embergate.gateway import moving_window
 from embergate.gateway.sessions.attempts import LoginAttempts
 from embergate.gateway.sessions.rules import SessionRules
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(moving_window, "monotonic_s", made)
-    return made
+from tests.limiters import ManualClock
 
 
 def refused(act: Callable[[], None]) -> float:
@@ -33,7 +18,7 @@ def refused(act: Callable[[], None]) -> float:
     return error.value.retry_after_s
 
 
-def test_client_is_counted_before_the_address(clock: Clock) -> None:
+def test_client_is_counted_before_the_address(clock: ManualClock) -> None:
     counted = LoginAttempts(SessionRules(attempts_per_client=2, attempts_per_address=1))
     counted.admit("192.0.2.1", "ada")
     assert refused(lambda: counted.admit("192.0.2.1", "ada")) == pytest.approx(300)
@@ -56,7 +41,9 @@ def test_client_is_counted_before_the_address(clock: Clock) -> None:
         ("somewhere", "elsewhere", False),
     ],
 )
-def test_network_of_an_ipv6_address_counts_as_one_client(clock: Clock, first: str, second: str, is_same: bool) -> None:
+def test_network_of_an_ipv6_address_counts_as_one_client(
+    clock: ManualClock, first: str, second: str, is_same: bool
+) -> None:
     counted = LoginAttempts(SessionRules(attempts_per_client=1))
     counted.admit(first, None)
     if is_same:
@@ -65,7 +52,7 @@ def test_network_of_an_ipv6_address_counts_as_one_client(clock: Clock, first: st
         counted.admit(second, None)
 
 
-def test_address_is_locked_for_the_client_that_tries_it_and_not_for_its_owner(clock: Clock) -> None:
+def test_address_is_locked_for_the_client_that_tries_it_and_not_for_its_owner(clock: ManualClock) -> None:
     counted = LoginAttempts(SessionRules(attempts_per_client=100, attempts_per_address=2))
     for _ in range(2):
         counted.admit("192.0.2.1", "ada")
@@ -73,7 +60,7 @@ def test_address_is_locked_for_the_client_that_tries_it_and_not_for_its_owner(cl
     counted.admit("192.0.2.2", "ada")
 
 
-def test_many_clients_together_get_no_further_than_ten_times_as_many(clock: Clock) -> None:
+def test_many_clients_together_get_no_further_than_ten_times_as_many(clock: ManualClock) -> None:
     counted = LoginAttempts(SessionRules(attempts_per_client=100, attempts_per_address=2))
     for number in range(20):
         counted.admit(f"192.0.2.{number}", "ada")

@@ -6,24 +6,10 @@ import pytest
 
 from embergate.gateway import moving_window
 from embergate.gateway.moving_window import MovingWindow
+from tests.limiters import ManualClock
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(moving_window, "monotonic_s", made)
-    return made
-
-
-def test_window_moves_with_each_event(clock: Clock) -> None:
+def test_window_moves_with_each_event(clock: ManualClock) -> None:
     window = MovingWindow(2)
     assert window.admit("a") == 0.0
     clock.now_s += 100
@@ -36,7 +22,7 @@ def test_window_moves_with_each_event(clock: Clock) -> None:
     assert window.admit("a") == pytest.approx(100.0)
 
 
-def test_refused_attempts_do_not_make_the_wait_longer(clock: Clock) -> None:
+def test_refused_attempts_do_not_make_the_wait_longer(clock: ManualClock) -> None:
     window = MovingWindow(1)
     window.admit("a")
     for _ in range(299):
@@ -46,7 +32,9 @@ def test_refused_attempts_do_not_make_the_wait_longer(clock: Clock) -> None:
     assert window.admit("a") == 0.0
 
 
-def test_memory_is_bounded_and_those_seen_lately_are_remembered(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_and_those_seen_lately_are_remembered(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(moving_window, "MAX_KEYS", 100)
     window = MovingWindow(1)
     window.admit("victim")
@@ -56,7 +44,7 @@ def test_memory_is_bounded_and_those_seen_lately_are_remembered(clock: Clock, mo
     assert len(window._times) == 100
 
 
-def test_window_may_be_of_another_length(clock: Clock) -> None:
+def test_window_may_be_of_another_length(clock: ManualClock) -> None:
     window = MovingWindow(1, window_s=60.0)
     assert window.admit("a") == 0.0
     clock.now_s += 59
@@ -65,7 +53,7 @@ def test_window_may_be_of_another_length(clock: Clock) -> None:
     assert window.admit("a") == 0.0
 
 
-def test_event_that_is_taken_back_is_not_counted(clock: Clock) -> None:
+def test_event_that_is_taken_back_is_not_counted(clock: ManualClock) -> None:
     window = MovingWindow(2)
     for _ in range(5):
         assert window.admit("a") == 0.0

@@ -20,9 +20,20 @@ MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2040, 1, 1), timezones=st.
 LENGTHS = st.timedeltas(MICROSECOND, timedelta(days=31))
 
 
-@settings(max_examples=300)
-@given(MOMENTS, LENGTHS, ZONES)
-def test_days_are_the_range_in_pieces_each_of_one_date(start: datetime, length: timedelta, zone: ZoneInfo) -> None:
+# Days that are like no other, and the moments at which their clocks change.
+CHANGES = {
+    "the 30th of December is left out": ("Pacific/Apia", "2011-12-30T10:00"),
+    "the 21st of August is left out": ("Pacific/Kwajalein", "1993-08-21T12:00"),
+    "midnight is left out, in Santiago": ("America/Santiago", "2026-09-06T04:00"),
+    "midnight is there twice, in Santiago": ("America/Santiago", "2026-04-05T03:00"),
+    "midnight is left out, in Beirut": ("Asia/Beirut", "2026-03-28T22:00"),
+    "midnight is there twice, in Havana": ("America/Havana", "2026-11-01T05:00"),
+    "half an hour is left out": ("Australia/Lord_Howe", "2026-10-03T15:30"),
+    "half an hour is there twice": ("Australia/Lord_Howe", "2026-04-04T15:00"),
+}
+
+
+def check_days(start: datetime, length: timedelta, zone: ZoneInfo) -> None:
     days = list(days_in(start, start + length, zone))
     assert days[0].start == start
     assert days[-1].end == start + length
@@ -32,6 +43,23 @@ def test_days_are_the_range_in_pieces_each_of_one_date(start: datetime, length: 
         assert day.start < day.end
         assert day.start.astimezone(zone).date() == day.date
         assert (day.end - MICROSECOND).astimezone(zone).date() == day.date
+
+
+@settings(max_examples=300)
+@given(MOMENTS, LENGTHS, ZONES)
+def test_days_are_the_range_in_pieces_each_of_one_date(start: datetime, length: timedelta, zone: ZoneInfo) -> None:
+    check_days(start, length, zone)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@settings(max_examples=50)
+@given(before=st.timedeltas(timedelta(0), timedelta(days=2)), length=st.timedeltas(MICROSECOND, timedelta(days=4)))
+def test_days_around_a_change_of_clocks_are_so_too(change: str, before: timedelta, length: timedelta) -> None:
+    name, moment = CHANGES[change]
+    zone, change_at = ZoneInfo(name), datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    offsets = {(change_at + step).astimezone(zone).utcoffset() for step in (-MICROSECOND, timedelta(0))}
+    assert len(offsets) == 2  # it is the moment
+    check_days(change_at - before, length, zone)
 
 
 def hours(zone: str, start: str, end: str) -> list[tuple[date, float]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import httpx2
 import pytest
@@ -38,6 +38,7 @@ from embergate.web.memory_limits import MemoryLimiter
 from embergate.web.metrics import Metrics
 
 MASTER_KEY: Final = bytes(range(32))
+T = TypeVar("T")
 # For what is decided before any database is asked, or alike on both.
 on_sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 # For what several transactions do at once: SQLite has one writer at a time.
@@ -159,3 +160,14 @@ class Platform:
         """Make one call."""
         async with self.client(key) as client:
             return await client.request(method, path, **options)
+
+
+async def on_platform(url: str, work: Callable[[Platform], Awaitable[T]]) -> T:
+    """Do something with a server's parts over this database."""
+    database = Database.open(url)
+    platform = Platform(database)
+    try:
+        return await work(platform)
+    finally:
+        platform.close()
+        await database.close()

@@ -93,7 +93,8 @@ class CallLimits:
         outcome = await self.limiter.claim(demand.caller.account, charges, places=places)
         if isinstance(outcome, Refusal):
             self._metrics.note_limit(outcome.limit.name)
-            raise refused(outcome, await self.left(quotas, demand))
+            # What is left is asked for a moment later, in which it may have become more.
+            raise refused(outcome, {**await self.left(quotas, demand), **_refused_by(outcome)})
         return outcome
 
     def _value(self, quota_id: str, quotas: Quotas) -> int:
@@ -133,6 +134,14 @@ def _subject(scope: Scope, demand: Demand) -> str:
 
 def _told(kind: str, claim: Claim | None) -> dict[str, str]:
     return _headers(kind, [charge.limit for charge in claim.charges], claim.left) if claim is not None else {}
+
+
+def _refused_by(refusal: Refusal) -> dict[str, str]:
+    """Tell of the window that refuses."""
+    quota = MINUTE_QUOTAS.get(refusal.limit.name)
+    if quota is None:
+        return {}
+    return _headers(REQUESTS_KIND if quota in REQUEST_QUOTAS else TOKENS_KIND, [refusal.limit], [refusal.left])
 
 
 def _headers(kind: str, limits: Sequence[Limit], left: Sequence[int]) -> dict[str, str]:
