@@ -1,17 +1,28 @@
-"""A platform on each kind of database."""
+"""A platform on each kind of database, with a folder for its files."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from embergate.app.objects import FileOptions
 from embergate.storage.database import Database
+from embergate.storage.objects.local import LocalObjects
 from tests.integration.gateway.platform import Platform
 
 
 @pytest.fixture
-async def platform(database: Database) -> AsyncIterator[Platform]:
-    made = Platform(database)
+async def store(tmp_path: Path) -> AsyncIterator[LocalObjects]:
+    opened = LocalObjects(tmp_path / "objects")
+    opened.prepare()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def platform(database: Database, store: LocalObjects) -> AsyncIterator[Platform]:
+    made = Platform(database, files=FileOptions(store))
     yield made
     made.close()

@@ -31,21 +31,6 @@ KEY = "datasets/acme/d1/data.jsonl"
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LocalObjects]:
-    opened = LocalObjects(tmp_path / "objects")
-    opened.prepare()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def platform(database: Database, store: LocalObjects) -> AsyncIterator[Platform]:
-    made = Platform(database, files=FileOptions(store))
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def urls(platform: Platform) -> FileUrls:
     return platform.gateway.signer.at("http://test/")
 

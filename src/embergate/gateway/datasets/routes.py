@@ -75,6 +75,23 @@ async def create_dataset(call: CurrentCall, body: Annotated[CreateDatasetBody, b
     return answer(await service.create(call, body))
 
 
+# Before the one without a verb, which would take the verb for a part of the id.
+@router.get("/{dataset_id}:getDownloadEndpoint", **GET_DOWNLOAD.route("Say where a dataset's files are"))
+async def get_dataset_download_endpoint(
+    call: CurrentCall, request: Request, dataset_id: str, query: Annotated[DownloadParameters, Query()]
+) -> Response:
+    """Return a URL for each file, good for ten minutes, under `dataset/{id}/{file}`."""
+    row = await store.get(call.db, call.account_id, dataset_id)
+    urls = call.deps.signer.at(str(request.base_url))
+    found = {
+        f"dataset/{row.id}/{name}": await urls.download_url(
+            store.key_of(row, name), filename=name, expires_in=DOWNLOAD_EXPIRES_IN
+        )
+        for name in await store.files_of(call.db, row)
+    }
+    return answer(DatasetUrls(filename_to_signed_urls=found), query.read_mask)
+
+
 @router.get("/{dataset_id}", **GET.route("Describe a dataset"))
 async def get_dataset(call: CurrentCall, dataset_id: str, query: ReadQuery) -> Response:
     """Return one dataset."""
@@ -125,22 +142,6 @@ async def validate_dataset_upload(
     """Check every row of every file; an error names the file, the line and the column."""
     await service.validate(call, dataset_id)
     return answer(Empty())
-
-
-@router.get("/{dataset_id}:getDownloadEndpoint", **GET_DOWNLOAD.route("Say where a dataset's files are"))
-async def get_dataset_download_endpoint(
-    call: CurrentCall, request: Request, dataset_id: str, query: Annotated[DownloadParameters, Query()]
-) -> Response:
-    """Return a URL for each file, good for ten minutes, under `dataset/{id}/{file}`."""
-    row = await store.get(call.db, call.account_id, dataset_id)
-    urls = call.deps.signer.at(str(request.base_url))
-    found = {
-        f"dataset/{row.id}/{name}": await urls.download_url(
-            store.key_of(row, name), filename=name, expires_in=DOWNLOAD_EXPIRES_IN
-        )
-        for name in await store.files_of(call.db, row)
-    }
-    return answer(DatasetUrls(filename_to_signed_urls=found), query.read_mask)
 
 
 @router.post(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from embergate.aip.message import IMMUTABLE, OUTPUT_ONLY, REQUIRED, Message
+from embergate.aip.message import IMMUTABLE, OUTPUT_ONLY, REQUIRED, Message, ProtoEnum
 from embergate.aip.scalars import Bool, Double, Int32, Int64, Timestamp
 from embergate.aip.status import Status
 from embergate.gateway.answers import ListResponse
@@ -16,7 +15,7 @@ from embergate.gateway.resource_type import ReadParameters
 MAX_FILES = 1_000
 
 
-class DatasetState(enum.StrEnum):
+class DatasetState(ProtoEnum):
     """Whether a dataset's files are there and were looked at."""
 
     STATE_UNSPECIFIED = "STATE_UNSPECIFIED"
@@ -24,7 +23,7 @@ class DatasetState(enum.StrEnum):
     READY = "READY"
 
 
-class DatasetFormat(enum.StrEnum):
+class DatasetFormat(ProtoEnum):
     """What a row is for; rows of embeddings have none of these."""
 
     FORMAT_UNSPECIFIED = "FORMAT_UNSPECIFIED"

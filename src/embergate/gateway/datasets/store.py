@@ -55,7 +55,7 @@ async def files_of(db: AsyncSession, row: DatasetRow) -> dict[str, int]:
     statement = (
         select(DatasetFileRow.filename, DatasetFileRow.size).where(_is_of(row)).order_by(DatasetFileRow.filename)
     )
-    return dict((await db.execute(statement)).tuples().all())
+    return dict((await db.execute(statement)).all())
 
 
 async def replace_files(db: AsyncSession, row: DatasetRow, sizes: Mapping[str, int]) -> None:
