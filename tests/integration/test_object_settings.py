@@ -40,13 +40,13 @@ async def test_files_are_in_the_folder_that_is_named(tmp_path: Path, form: str) 
 
 def test_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="EMBERGATE_OBJECTS_URL.*file"):
+    with pytest.raises(ConfigurationError, match=r"EMBERGATE_OBJECTS_URL.*file"):
         prepare_objects(Settings(data_dir=tmp_path, objects_url=str(tmp_path / "file" / "objects")))
 
 
 @pytest.mark.parametrize("url", ["http://bucket/x", "ftp://x", "S3://bucket", "memory://x"])
 def test_url_of_no_store_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="EMBERGATE_OBJECTS_URL.*s3://, gs://, az://"):
+    with pytest.raises(ConfigurationError, match=r"EMBERGATE_OBJECTS_URL.*s3://, gs://, az://"):
         file_options(Settings(objects_url=url))
 
 
