@@ -124,11 +124,11 @@ def test_generated_key_is_shown_once_and_works_after_a_restart(tmp_path: Path, t
     with Server(tmp_path, key=None, self_check="false", models=tiny_model) as first:
         key = next(line.rsplit(" ", 1)[1] for line in first.lines if "API key" in line)
     assert key.startswith("eg_")
-    stored = list(tmp_path.iterdir())
+    stored = list(tmp_path.rglob("*"))
     assert {"embergate.db", "secret.key"} <= {path.name for path in stored}
     for path in stored:
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert key.encode() not in path.read_bytes()
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+        assert path.is_dir() or key.encode() not in path.read_bytes()
     with Server(tmp_path, key=None, self_check="false", models=tiny_model) as second:
         assert not [line for line in second.lines if "API key" in line]
         assert httpx2.get(f"{second.base}/v1/models", headers={"x-api-key": key}).status_code == 200

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from embergate.errors import ConfigurationError, UnavailableError
+from embergate.errors import ConfigurationError
 from embergate.gateway.files.urls import BucketUrls, PlaneUrlSigner, Presigner, UrlSigner
 from embergate.settings import Settings
 from embergate.settings_sources import expand_home
@@ -43,10 +43,9 @@ def prepare_objects(settings: Settings) -> None:
         return
     try:
         objects.prepare()
-    except UnavailableError as error:
-        raise ConfigurationError(
-            f"EMBERGATE_OBJECTS_URL: {_folder_of(settings)} cannot be made: {error.message} Name another folder"
-        ) from error
+    except OSError as error:
+        variable = "EMBERGATE_OBJECTS_URL" if settings.objects_url else "EMBERGATE_DATA_DIR"
+        raise ConfigurationError(f"{variable}: {_folder_of(settings)} cannot be used: {error.strerror}") from error
 
 
 def signer_of(files: FileOptions, keyring: Keyring) -> UrlSigner:

@@ -15,12 +15,17 @@ import time_machine
 
 from embergate.app.objects import FileOptions
 from embergate.clock import now
+from embergate.gateway.access import Permission
+from embergate.gateway.answers import Empty
+from embergate.gateway.call import CurrentCall
+from embergate.gateway.edge import Operation
 from embergate.gateway.files import streams
 from embergate.gateway.files.urls import FileUrls
 from embergate.gateway.upkeep import sweep_objects
 from embergate.storage.database import Database
 from embergate.storage.objects.local import LocalObjects
 from embergate.web.caller import Role
+from embergate.web.errors import JSONResponse
 from tests.integration.gateway.platform import MASTER_KEY, Platform, on_sqlite_only
 from tests.integration.objects.samples import get, keys, pieces, put, sample
 
@@ -353,6 +358,22 @@ async def test_urls_are_in_no_error(client: httpx2.AsyncClient, urls: FileUrls) 
         await client.put(url.replace("/files/", "/filez/")),
     ):
         assert signature not in answer.text
+
+
+async def test_room_knows_how_its_client_reaches_the_server(platform: Platform) -> None:
+    probe = Operation("Probe", Empty, needs=Permission.READ)
+
+    @platform.app.get("/v1/accounts/{account_id}/probe", **probe.route("Make a URL"))
+    async def make_url(call: CurrentCall) -> JSONResponse:
+        url = await call.deps.signer.at(call.base_url).upload_url(KEY, size=3, expires_in=HOUR)
+        return JSONResponse({"url": url})
+
+    admin = await platform.add_account("acme")
+    for host in ("test", "embeddings.example:8443", "[::1]:8000"):
+        async with platform.client(admin, host=host) as client:
+            url = (await client.get("/v1/accounts/acme/probe")).json()["url"]
+            assert url.startswith(f"http://{host}/files/{KEY}?")
+            assert (await client.put(url, content=b"abc")).status_code == 200
 
 
 async def test_unfinished_uploads_are_swept_a_day_later(

@@ -12,7 +12,7 @@ from pathlib import Path
 from embergate.errors import InvalidRequestError, NotFoundError, UnavailableError
 from embergate.storage.objects.disk import Disk
 from embergate.storage.objects.disk_threads import DiskThreads
-from embergate.storage.objects.failures import BROKEN, of_disk
+from embergate.storage.objects.failures import BROKEN
 from embergate.storage.objects.keys import folder_of, segments_of
 from embergate.storage.objects.protocol import CHUNK_BYTES, Expected, ObjectInfo
 from embergate.storage.objects.resumable import ResumableUploads
@@ -31,11 +31,8 @@ class LocalObjects:
         self.uploads = ResumableUploads(self._disk, self._threads)
 
     def prepare(self) -> None:
-        """Make the directory, where there is none. Blocks; raises: UnavailableError."""
-        try:
-            self._disk.prepare()
-        except OSError as error:
-            raise of_disk(error) from error
+        """Make the directory, where there is none. Blocks; raises: OSError."""
+        self._disk.prepare()
 
     async def write(self, key: str, chunks: AsyncIterator[bytes], *, expect: Expected) -> ObjectInfo:
         """Write an object; see `Objects`."""
