@@ -29,7 +29,14 @@ from tests.integration.gateway.trails import verified
 
 MINE, THEIRS = "mine", "theirs"
 # Rights end here: nothing that is asked for by these names is there, so a call that gets in finds nothing to harm.
-ABSENT = {"user_id": "nobody", "key_id": "key_none", "secret_id": "none", "model_id": "none", "pricing_plan_id": "none"}
+ABSENT = {
+    "user_id": "nobody",
+    "key_id": "key_none",
+    "secret_id": "none",
+    "model_id": "none",
+    "pricing_plan_id": "none",
+    "dataset_id": "none",
+}
 # What every account has, by the same name.
 EVERYWHERE = {"quota_id": "monthly-spend-usd"}
 # What questions about usage cannot do without; other calls do not mind.
@@ -51,6 +58,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "CreateSecret": {"name": "accounts/mine/secrets/new", "keyName": "K", "value": "v"},
     "UpdateSecret": {"value": "taken over"},
     "UpdatePolicySettings": {"rules": []},
+    "GetDatasetUploadEndpoint": {"filenameToSize": {"rows.jsonl": "1"}},
+    "SplitDataset": {"chunkSize": 200},
 }
 # What authenticates by its body: an empty one gets nowhere.
 NEED_NO_CALLER = {"Login", "RefreshSessionToken", "Logout", "OidcLogin", "OidcCallback"}
@@ -99,15 +108,16 @@ def routes(platform: Platform) -> Iterator[Route]:
 
 async def settle_in(platform: Platform, account_id: str, key: str, user_id: str) -> dict[str, str]:
     """Let an admin and a user of an account leave something of each kind there; return the ids."""
-    secret_id = f"secret-of-{account_id}"
+    secret_id, dataset_id = f"secret-of-{account_id}", f"dataset-of-{account_id}"
     name = f"accounts/{account_id}/secrets/{secret_id}"
     calls: list[tuple[str, dict[str, Any]]] = [
         (f"/v1/accounts/{account_id}/users/{user_id}/apiKeys", {"apiKey": {"displayName": f"key-of-{account_id}"}}),
         (f"/v1/accounts/{account_id}/secrets", {"name": name, "keyName": f"K_{account_id}", "value": "v"}),
         ("/v1/creditCodes:redeem", {"code": "WELCOME", "name": f"accounts/{account_id}"}),
+        (f"/v1/accounts/{account_id}/datasets", {"datasetId": dataset_id, "dataset": {"exampleCount": 1}}),
     ]
     answers = [await platform.call(key, "POST", path, json=body) for path, body in calls]
-    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert [answer.status_code for answer in answers] == [200] * len(calls)
     plan_id = f"plan-of-{account_id}"
     async with platform.database.writing() as db:
         moments = dict.fromkeys(("start_time", "create_time", "update_time"), now())
@@ -115,7 +125,8 @@ async def settle_in(platform: Platform, account_id: str, key: str, user_id: str)
         kinds = {"billing_type": "TOKEN_USAGE", "state": "READY"}
         db.add(PricingPlanRow(account_id=account_id, id=plan_id, **kinds, **contents, **moments))
     key_id = answers[0].json()["keyId"]
-    return {"user_id": user_id, "key_id": key_id, "secret_id": secret_id, "pricing_plan_id": plan_id}
+    ids = {"user_id": user_id, "key_id": key_id, "secret_id": secret_id, "pricing_plan_id": plan_id}
+    return {**ids, "dataset_id": dataset_id}
 
 
 async def rows_of(platform: Platform) -> dict[str, list[tuple[Any, ...]]]:
@@ -273,7 +284,7 @@ async def test_each_role_gets_as_far_as_its_permissions(
             num_read += 1
         else:
             assert answer.status_code in {200, 400, 404}, (route, answer.text)
-    assert num_read == {Role.ADMIN: 23, Role.USER: 12, Role.CONTRIBUTOR: 9, Role.INFERENCE_USER: 2}[role]
+    assert num_read == {Role.ADMIN: 26, Role.USER: 15, Role.CONTRIBUTOR: 12, Role.INFERENCE_USER: 2}[role]
 
 
 async def test_nothing_that_any_role_reads_names_another_account(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -51,9 +52,10 @@ class MortalDatabase(Database):
 class MortalWorker:
     """A worker with a connection of its own."""
 
-    def __init__(self, database: Database, handler: ToyHandler, num_slots: int) -> None:
+    def __init__(self, database: Database, handler: ToyHandler, num_slots: int, *, is_deaf: bool) -> None:
+        rules = replace(RULES, heartbeat_s=3600.0) if is_deaf else RULES
         self.database = MortalDatabase(database._engines)
-        self.worker = Worker(self.database, {TOY: handler}, owner="mortal", num_slots=num_slots, rules=RULES)
+        self.worker = Worker(self.database, {TOY: handler}, owner="mortal", num_slots=num_slots, rules=rules)
         self.task = asyncio.create_task(self.worker.run())
 
     async def kill(self) -> None:

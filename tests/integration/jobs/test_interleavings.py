@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embergate.jobs import control
+from embergate.jobs.handler import Context
 from embergate.jobs.job import State
 from embergate.storage.database import Database
 from tests.integration.jobs import toy
@@ -18,11 +19,13 @@ from tests.integration.jobs.toy import CLEANED, FINISHED, TOY, ToyHandler, end_l
 
 EVENTS = st.one_of(
     st.tuples(st.just("enqueue"), st.integers(0, 5), st.sampled_from(["acme", "beta"])),
-    st.tuples(st.just("start"), st.integers(1, 3)),
+    # One that is deaf hears of no lease that it has lost.
+    st.tuples(st.just("start"), st.integers(1, 3), st.booleans()),
+    st.tuples(st.just("let_run"), st.integers(0, 3)),
     st.tuples(st.just("kill"), st.integers(0, 2)),
     # At a unit of work of its own that is still to come.
     st.tuples(st.just("doom"), st.integers(0, 2), st.integers(1, 6), st.sampled_from(["before", "within", "after"])),
-    st.tuples(st.just("wait"), st.integers(0, 12)),
+    st.tuples(st.just("wait"), st.integers(0, 8)),
     st.tuples(st.just("end_leases")),
     st.tuples(st.sampled_from(["cancel", "pause", "resume", "expire"]), st.integers(0, 3)),
 )
@@ -36,14 +39,26 @@ class Play:
         self.handler = ToyHandler(page_size=2)
         self.workers: list[MortalWorker] = []
         self.jobs: list[tuple[str, str, int]] = []
+        self.is_ending = False
+        self.held_up: list[asyncio.Event] = []
+        self.handler.on_prepare = self.handler.on_run = self.handler.on_finish = self.hold_up
+
+    async def hold_up(self, _context: Context) -> None:
+        """Wait until the play lets this call go on."""
+        if not self.is_ending:
+            self.held_up.append(asyncio.Event())
+            await self.held_up[-1].wait()
 
     async def event(self, kind: str, *arguments: Any) -> None:
         match kind, arguments:
             case "enqueue", (num_chunks, account_id):
                 job_id = await toy.enqueue(self.database, num_chunks, account_id)
                 self.jobs.append((job_id, account_id, num_chunks))
-            case "start", (num_slots,) if len(self.workers) < 3:
-                self.workers.append(MortalWorker(self.database, self.handler, num_slots))
+            case "start", (num_slots, is_deaf) if len(self.workers) < 3:
+                self.workers.append(MortalWorker(self.database, self.handler, num_slots, is_deaf=is_deaf))
+            case "let_run", (number,) if number < len(self.held_up):
+                self.held_up.pop(number).set()
+                await asyncio.sleep(0.005)
             case "kill", (number,) if number < len(self.workers):
                 await self.workers.pop(number).kill()
             case "doom", (number, num_units, moment) if number < len(self.workers):
@@ -53,6 +68,7 @@ class Play:
                 await asyncio.sleep(milliseconds / 1000)
             case "end_leases", ():
                 await end_leases(self.database)
+                await asyncio.sleep(0.005)
             case "expire", (number,) if number < len(self.jobs):
                 await toy.expire(self.database, self.jobs[number][0])
             case (("cancel" | "pause" | "resume"), (number,)) if number < len(self.jobs):
@@ -60,6 +76,10 @@ class Play:
 
     async def end(self) -> None:
         """Kill everybody, and let a worker that lives do what is left."""
+        self.is_ending = True
+        for held_up in self.held_up:
+            held_up.set()
+        await asyncio.sleep(0.01)
         for worker in self.workers:
             await worker.kill()
         for number in range(len(self.jobs)):
@@ -114,7 +134,7 @@ async def play(url: str, events: list[tuple[Any, ...]]) -> None:
     try:
         await toy.create_once(database, "acme", "beta")
         it = Play(database)
-        for event in [("enqueue", 4, "acme"), ("start", 2), *events]:
+        for event in [("enqueue", 4, "acme"), ("start", 2, True), *events]:
             await it.event(*event)
         await it.end()
         await it.check()
