@@ -29,14 +29,9 @@ from tests.integration.gateway.trails import verified
 
 MINE, THEIRS = "mine", "theirs"
 # Rights end here: nothing that is asked for by these names is there, so a call that gets in finds nothing to harm.
-ABSENT = {
-    "user_id": "nobody",
-    "key_id": "key_none",
-    "secret_id": "none",
-    "model_id": "none",
-    "pricing_plan_id": "none",
-    "dataset_id": "none",
-}
+ABSENT = {"user_id": "nobody", "key_id": "key_none"} | dict.fromkeys(
+    ("secret_id", "model_id", "pricing_plan_id", "dataset_id"), "none"
+)
 # What every account has, by the same name.
 EVERYWHERE = {"quota_id": "monthly-spend-usd"}
 # What questions about usage cannot do without; other calls do not mind.

@@ -154,18 +154,19 @@ async def validate_dataset_upload(
 )
 async def upload_dataset_file(call: CurrentCall, request: Request, dataset_id: str) -> Response:
     """Take one file of at most 150 MiB, check its rows, and make the dataset ready."""
+    found = await service.find_uploading(call, dataset_id)
     file = await received_file(request)
     try:
-        row = await service.take_file(call, dataset_id, file)
+        row = await service.take_file(call, found, file)
     finally:
         await file.close()
-    found = FileUploadResponse(
+    taken = FileUploadResponse(
         id=DATASETS.name_of(row),
         bytes=file.size or 0,
         created_at=int(row.update_time.timestamp()),
         filename=file.filename or "",
     )
-    return JSONResponse(found.model_dump())
+    return JSONResponse(taken.model_dump())
 
 
 @router.post("/{dataset_id}:splitDataset", **SPLIT.route("Split a dataset into several"))

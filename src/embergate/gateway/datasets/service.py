@@ -175,22 +175,27 @@ async def _read_all(objects: Objects, row: DatasetRow, sizes: Mapping[str, int])
     return num_rows, num_tokens
 
 
-async def take_file(call: Call, dataset_id: str, file: UploadFile) -> DatasetRow:
+async def find_uploading(call: Call, dataset_id: str) -> DatasetRow:
+    """Return a dataset that waits for its files, as it is now. Raises: NotFoundError; FailedPreconditionError."""
+    async with call.deps.database.reading() as db:  # nobody is to wait until a body has come
+        row = await store.get(db, call.account_id, dataset_id)
+    require_uploading(row)
+    return row
+
+
+async def take_file(call: Call, row: DatasetRow, file: UploadFile) -> DatasetRow:
     """Make a file that came in a form the only one of a dataset, and the dataset ready.
 
-    Raises: NotFoundError; FailedPreconditionError once it is ready; InvalidArgumentError for a row that is none;
+    Raises: NotFoundError; FailedPreconditionError if it was changed meanwhile; InvalidArgumentError for a row that is none;
         PayloadTooLargeError.
     """
     name = check_filename(PurePath(file.filename or "").name or DEFAULT_FILENAME)
     if (file.size or 0) > MAX_FILE_BYTES:
         raise too_large()
-    async with call.deps.database.reading() as db:
-        row = await store.get(db, call.account_id, dataset_id)
-    require_uploading(row)
     counter = RowCounter(name)
     pieces = _counted(pieces_of(file), counter)
     await call.deps.objects.write(store.key_of(row, name), pieces, expect=Expected(max_bytes=MAX_FILE_BYTES))
-    kept = await store.get(call.db, call.account_id, dataset_id, for_update=True)
+    kept = await store.get(call.db, call.account_id, row.id, for_update=True)
     require_uploading(kept)
     if kept.uid != row.uid:
         raise FailedPreconditionError("the dataset was replaced meanwhile; try again", param="name")
