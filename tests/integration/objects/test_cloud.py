@@ -10,13 +10,16 @@ import boto3
 import httpx2
 import pytest
 
-from embergate.app.objects import file_options, signer_of
+from embergate.app.objects import FileOptions, file_options, signer_of
 from embergate.errors import ConfigurationError, InvalidRequestError, UnavailableError
+from embergate.gateway.files.urls import PlaneUrlSigner
 from embergate.settings import Settings
+from embergate.storage.database import Database
 from embergate.storage.objects import cloud
 from embergate.storage.objects.cloud import PART_BYTES, CloudObjects
 from embergate.storage.objects.protocol import Expected
 from embergate.web.keyring import Keyring
+from tests.integration.gateway.platform import Platform
 from tests.integration.objects.samples import breaking, get, keys, put, sample
 
 HOUR = timedelta(hours=1)
@@ -74,6 +77,22 @@ async def test_urls_of_the_bucket_put_and_get(s3: CloudObjects, bucket: str) -> 
         assert await get(s3, "a/b") == b"abc"
         url = await urls.download_url("a/b", filename="x", expires_in=HOUR)
         assert (await client.get(url)).content == b"abc"
+
+
+async def test_url_from_before_the_files_were_in_a_bucket_says_so(s3: CloudObjects, sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    platform = Platform(database, files=FileOptions(s3))
+    old = PlaneUrlSigner(platform.keyring).at("http://test")
+    for method, url in (
+        ("PUT", await old.upload_url("k", size=3, expires_in=HOUR)),
+        ("GET", await old.download_url("k", filename="k", expires_in=HOUR)),
+    ):
+        answer = await platform.call(None, method, url, content=b"abc" if method == "PUT" else None)
+        assert (answer.status_code, answer.json()["code"]) == (404, 5)
+        assert "in a bucket now" in answer.json()["message"]
+    assert await keys(s3) == []
+    platform.close()
+    await database.close()
 
 
 async def test_bucket_that_is_not_there_is_unavailable(s3: CloudObjects) -> None:
