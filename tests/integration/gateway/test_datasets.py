@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx2
 import pytest
 
+from embergate.gateway.datasets import upload as forms
 from embergate.gateway.files.doomed import delete_doomed
 from embergate.web.caller import Role
 from tests.integration.gateway.platform import Platform
@@ -125,6 +126,15 @@ async def test_files_that_are_missing_are_named(platform: Platform, key: str) ->
     assert (answer.status_code, "b.jsonl was not uploaded yet" in answer.json()["message"]) == (400, True)
 
 
+async def test_what_was_checked_is_out_of_reach_of_the_upload(platform: Platform, key: str) -> None:
+    await create(platform, key)
+    urls = await urls_for(platform, key, {"rows.jsonl": len(ROWS)})
+    await put(platform, urls["rows.jsonl"], ROWS)
+    assert (await platform.call(key, "POST", f"{DATASETS}/rows:validateUpload", json={})).status_code == 200
+    await put(platform, urls["rows.jsonl"], b"x" * len(ROWS))
+    assert await content_of(platform, key) == {"dataset/rows/rows.jsonl": ROWS}
+
+
 async def test_files_that_are_named_last_are_the_datasets(platform: Platform, key: str) -> None:
     await create(platform, key)
     first = await urls_for(platform, key, {"a.jsonl": len(ROWS)})
@@ -213,7 +223,7 @@ async def test_deleted_dataset_leaves_no_file_and_its_id_is_free(platform: Platf
     assert [one async for one in objects.list("datasets")]
     assert (await told(platform, key, "DELETE", f"{DATASETS}/rows")) == {}
     assert (await platform.call(key, "GET", f"{DATASETS}/rows")).status_code == 404
-    assert await delete_doomed(platform.database, objects) == 1
+    assert await delete_doomed(platform.database, objects) == 2
     assert not [one async for one in objects.list("datasets")]
     assert (await create(platform, key)).status_code == 200
     assert (await told(platform, key, "GET", f"{DATASETS}/rows"))["state"] == "UPLOADING"
@@ -226,6 +236,26 @@ async def test_form_that_is_none_is_refused(platform: Platform, key: str, conten
         answer = await client.post(f"{DATASETS}/rows:upload", content=b"--x\r\nrubbish")
     assert answer.status_code == 400, answer.text
     assert answer.json()["code"] == 3
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+async def test_file_too_large_for_a_form_is_refused_as_it_comes(
+    platform: Platform, key: str, monkeypatch: pytest.MonkeyPatch, is_announced: bool
+) -> None:
+    monkeypatch.setattr(forms, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(forms, "MAX_FORM_BYTES", 500)
+    await create(platform, key)
+    head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="rows.jsonl"\r\n\r\n'
+    body = head + b'{"a": 1}\n' * 1000
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 100):
+            yield body[start : start + 100]
+
+    async with platform.client(key, **{"content-type": "multipart/form-data; boundary=x"}) as client:
+        answer = await client.post(f"{DATASETS}/rows:upload", content=body if is_announced else pieces())
+    assert answer.status_code == 413, answer.text
+    assert "ask for upload endpoints instead" in answer.json()["message"]
 
 
 async def test_others_and_those_who_only_ask_for_vectors_may_not(platform: Platform, key: str) -> None:

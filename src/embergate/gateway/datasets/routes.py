@@ -78,11 +78,11 @@ async def create_dataset(call: CurrentCall, body: Annotated[CreateDatasetBody, b
 # Before the one without a verb, which would take the verb for a part of the id.
 @router.get("/{dataset_id}:getDownloadEndpoint", **GET_DOWNLOAD.route("Say where a dataset's files are"))
 async def get_dataset_download_endpoint(
-    call: CurrentCall, request: Request, dataset_id: str, query: Annotated[DownloadParameters, Query()]
+    call: CurrentCall, dataset_id: str, query: Annotated[DownloadParameters, Query()]
 ) -> Response:
     """Return a URL for each file, good for ten minutes, under `dataset/{id}/{file}`."""
     row = await store.get(call.db, call.account_id, dataset_id)
-    urls = call.deps.signer.at(str(request.base_url))
+    urls = call.deps.signer.at(call.base_url)
     found = {
         f"dataset/{row.id}/{name}": await urls.download_url(
             store.key_of(row, name), filename=name, expires_in=DOWNLOAD_EXPIRES_IN
@@ -116,17 +116,16 @@ async def delete_dataset(call: CurrentCall, dataset_id: str) -> Response:
 @router.post("/{dataset_id}:getUploadEndpoint", **GET_UPLOAD.route("Say which files will be uploaded, and where to"))
 async def get_dataset_upload_endpoint(
     call: CurrentCall,
-    request: Request,
     dataset_id: str,
     body: Annotated[GetDatasetUploadEndpointBody, body_of(GetDatasetUploadEndpointBody)],
 ) -> Response:
     """Return a URL for each file, good for an hour; the files of an earlier call are not the dataset's any more."""
     sizes = body.filename_to_size
     row = await service.register_files(call, dataset_id, sizes)
-    urls = call.deps.signer.at(str(request.base_url))
+    urls = call.deps.signer.at(call.base_url)
     found = {
         name: await urls.upload_url(
-            store.key_of(row, name), size=size, expires_in=UPLOAD_EXPIRES_IN, upload=f"{row.uid}-{size}"
+            store.arrival_of(row, name), size=size, expires_in=UPLOAD_EXPIRES_IN, upload=f"{row.uid}-{size}"
         )
         for name, size in sizes.items()
     }

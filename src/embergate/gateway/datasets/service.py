@@ -94,7 +94,8 @@ async def update(call: Call, dataset_id: str, patch: Dataset, mask: str | None) 
 async def delete(call: Call, dataset_id: str) -> None:
     """Delete a dataset, and soon its files. Raises: NotFoundError."""
     row = await store.get(call.db, call.account_id, dataset_id, for_update=True)
-    await doom(call.db, store.folder_of(row))
+    for folder in (store.folder_of(row), store.arrivals_of(row)):
+        await doom(call.db, folder)
     await store.delete(call.db, row)
 
 
@@ -159,6 +160,9 @@ async def _read_all(objects: Objects, row: DatasetRow, sizes: Mapping[str, int])
     if not sizes:
         raise FailedPreconditionError("no file was uploaded: ask for upload endpoints first", param="name")
     for name, size in sizes.items():
+        # First to where no upload reaches it any more: what was read is what is kept.
+        if await objects.find(store.arrival_of(row, name)) is not None:
+            await objects.move(store.arrival_of(row, name), store.key_of(row, name))
         found = await objects.find(store.key_of(row, name))
         if found is None:
             raise FailedPreconditionError(f"{name} was not uploaded yet", param=name)

@@ -74,9 +74,19 @@ def folder_of(row: DatasetRow) -> str:
     return f"datasets/{row.account_id}/{row.uid}"
 
 
+def arrivals_of(row: DatasetRow) -> str:
+    """Return the prefix of the keys that files are uploaded to; whoever has such a URL may write there for an hour."""
+    return f"arrivals/{row.account_id}/{row.uid}"
+
+
 def key_of(row: DatasetRow, filename: str) -> str:
     """Return the key of one of its files."""
     return f"{folder_of(row)}/{filename}"
+
+
+def arrival_of(row: DatasetRow, filename: str) -> str:
+    """Return the key that a file is uploaded to."""
+    return f"{arrivals_of(row)}/{filename}"
 
 
 def _is_of(row: DatasetRow) -> ColumnElement[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -9,21 +10,24 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
+from starlette.types import Message, Receive
 
 from embergate.aip.errors import InvalidArgumentError
-from embergate.errors import PayloadTooLargeError
+from embergate.errors import PayloadTooLargeError, RequestTimeoutError
 
 FIELD: Final = "file"
 MAX_FILE_BYTES: Final = 150 << 20
 # What is around the file in the form.
 MAX_FORM_BYTES: Final = 64 << 10
 PIECE_BYTES: Final = 1 << 20
+IDLE_S: Final = 30.0
 
 
 async def received_file(request: Request) -> UploadFile:
     """Return the file of a multipart form, which lies on the disk meanwhile. To be closed.
 
-    Raises: InvalidArgumentError if there is none; PayloadTooLargeError beyond 150 MiB.
+    Raises: InvalidArgumentError if there is none; PayloadTooLargeError beyond 150 MiB; RequestTimeoutError for a client that
+        says nothing for half a minute.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > MAX_FILE_BYTES + MAX_FORM_BYTES:
@@ -31,13 +35,32 @@ async def received_file(request: Request) -> UploadFile:
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise InvalidArgumentError(f"expected multipart/form-data with a field {FIELD!r}", field=FIELD)
     try:
-        form = await request.form(max_files=1, max_fields=20)
+        form = await Request(request.scope, _bounded(request.receive)).form(max_files=1, max_fields=20)
     except (MultiPartException, FormParserError) as error:
         raise InvalidArgumentError(f"the form is not valid: {error}", field=FIELD) from None
     file = form.get(FIELD)
     if not isinstance(file, UploadFile):
         raise InvalidArgumentError(f"the form has no file in a field {FIELD!r}", field=FIELD)
     return file
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Return the same, for as many bytes as a form may have, none of which keeps us waiting for long."""
+    num_bytes = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal num_bytes
+        try:
+            async with asyncio.timeout(IDLE_S):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeoutError(f"nothing of the body came for {IDLE_S:g} s") from None
+        num_bytes += len(message.get("body", b""))
+        if num_bytes > MAX_FILE_BYTES + MAX_FORM_BYTES:
+            raise too_large()
+        return message
+
+    return receive_bounded
 
 
 async def pieces_of(file: UploadFile) -> AsyncIterator[bytes]:
