@@ -4,6 +4,7 @@ import json
 import sys
 
 import fireworks
+import httpx
 from fireworks import Fireworks
 from fireworks._models import BaseModel
 
@@ -33,7 +34,30 @@ key = client.api_keys.create("sdk-0", api_key={"display_name": "from the sdk", "
 more_keys = [client.api_keys.create("sdk-0", api_key={"display_name": f"key {number}"}) for number in range(2)]
 their_client = Fireworks(base_url=BASE, api_key=key.key, account_id="default")
 secret = client.secrets.create(name="accounts/default/secrets/s3", key_name="S3", value="do-not-show-this")
+ROWS = b'{"custom_id": "a", "body": {"input": "hello"}}\n{"custom_id": "b", "body": {"input": "world"}}\n'
+uploaded = {"user_uploaded": {}, "example_count": "2", "display_name": "by hand"}
+by_form = client.datasets.create(dataset_id="by-form", dataset=uploaded)
+sent = client.datasets.upload("by-form", file=("rows.jsonl", ROWS))
+client.datasets.create(dataset_id="by-url", dataset=uploaded)
+places = client.datasets.get_upload_endpoint("by-url", filename_to_size={"rows.jsonl": len(ROWS)})
+httpx.put(places.filename_to_signed_urls["rows.jsonl"], content=ROWS).raise_for_status()
+client.datasets.validate_upload("by-url", body={})
+datasets = {
+    "created": shown(by_form),
+    "sent": shown(sent),
+    "listed": [shown(listed) for listed in client.datasets.list(page_size=1)],
+    "contents": {
+        name: httpx.get(url).text
+        for dataset_id in ("by-form", "by-url")
+        for name, url in client.datasets.get_download_endpoint(dataset_id).filename_to_signed_urls.items()
+    },
+    "taken": refused(lambda: client.datasets.create(dataset_id="by-url", dataset=uploaded)),
+    "uncounted": refused(lambda: client.datasets.create(dataset_id="other", dataset={"user_uploaded": {}})),
+}
+client.datasets.delete("by-form")
+datasets["left"] = [listed.name for listed in client.datasets.list()]
 found = {
+    "datasets": datasets,
     "users": [
         user.name for user in client.users.list(page_size=3, filter='email:"SDK-"', order_by="display_name desc")
     ],

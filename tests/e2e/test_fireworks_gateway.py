@@ -71,3 +71,17 @@ def test_errors_map_to_the_clients_classes(heard: dict[str, Any]) -> None:
     assert errors["foreign"].startswith("PermissionDeniedError 403: {'code': 7")
     assert errors["not theirs"].startswith("PermissionDeniedError 403: {'code': 7")
     assert errors["no code"].startswith("NotFoundError 404: {'code': 5")
+
+
+def test_datasets_are_filled_in_both_ways_and_read_back(heard: dict[str, Any]) -> None:
+    datasets = heard["datasets"]
+    assert (datasets["created"]["state"], datasets["created"]["exampleCount"]) == ("UPLOADING", "2")
+    assert (datasets["sent"]["filename"], datasets["sent"]["object"]) == ("rows.jsonl", "file")
+    assert [(one["name"], one["state"]) for one in datasets["listed"]] == [
+        (f"accounts/default/datasets/{dataset_id}", "READY") for dataset_id in ("by-form", "by-url")
+    ]
+    assert list(datasets["contents"]) == ["dataset/by-form/rows.jsonl", "dataset/by-url/rows.jsonl"]
+    assert {len(content.splitlines()) for content in datasets["contents"].values()} == {2}
+    assert datasets["taken"].startswith("ConflictError 409")
+    assert "example_count is required for uploaded datasets" in datasets["uncounted"]
+    assert datasets["left"] == ["accounts/default/datasets/by-url"]

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from embergate import __version__
 from embergate.app.gateway import DATABASE_FILE, open_gateway
+from embergate.app.objects import prepare_objects
 from embergate.app.rooms import add_gateway
 from embergate.clock import now
 from embergate.errors import ConfigurationError
@@ -72,9 +73,11 @@ async def operator_gateway(settings: Settings, *, may_create: bool = False) -> A
         await require_current(gateway.database)
         async with gateway.database.writing() as db:
             await check_keyring(db, gateway.keyring)
+        prepare_objects(settings)
         yield replace(gateway, authenticator=OperatorAuthenticator(_operator()))
     finally:
         await gateway.meter.close()
+        await gateway.objects.close()
         await gateway.database.close()
 
 

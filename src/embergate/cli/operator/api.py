@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from embergate.web.errors import translate
 T = TypeVar("T")
 TIMEOUT_S: Final = 60.0
 PAGE_SIZE: Final = 200
+PIECE_BYTES: Final = 1 << 20
 INVALID_ARGUMENT: Final = 3
 IN_PROCESS: Final = "http://in-process"
 
@@ -65,6 +67,33 @@ class Api:
         if response.is_success and isinstance(answer, dict):
             return answer
         raise _error_of(answer, response.status_code)
+
+    async def put(self, url: str, file: Path, size: int, advance: Callable[[int], None]) -> None:
+        """Send a file of `size` bytes to a signed URL. Raises: EmbergateError."""
+        headers = {"content-type": "application/octet-stream", "content-length": str(size)}
+        async with self._client_of(url) as http:
+            response = await http.put(url, content=_pieces_of(file, advance), headers=headers)
+            await _check(response)
+
+    async def fetch(self, url: str, file: Path, advance: Callable[[int], None]) -> None:
+        """Write what a signed URL has to a file, which is there as a whole or not at all. Raises: EmbergateError."""
+        partial = file.with_name(f".{file.name}.partial")
+        async with self._client_of(url) as http, http.stream("GET", url) as response:
+            await _check(response)
+            with partial.open("wb") as opened:
+                async for piece in response.aiter_bytes():
+                    opened.write(piece)
+                    advance(len(piece))
+        partial.replace(file)
+
+    @asynccontextmanager
+    async def _client_of(self, url: str) -> AsyncIterator[httpx2.AsyncClient]:
+        """Hand out a client for a signed URL, which is shown no key: that of this server, or for a bucket another."""
+        if url.startswith(IN_PROCESS):
+            yield self._http
+            return
+        async with httpx2.AsyncClient(timeout=TIMEOUT_S) as http:
+            yield http
 
     async def list(self, path: str, plural: str, *, limit: int | None = None, **query: Any) -> list[dict[str, Any]]:
         """Return the resources of a list, from all of its pages, or the first `limit`."""
@@ -188,6 +217,24 @@ async def _client(target: Target) -> AsyncIterator[httpx2.AsyncClient]:
         headers = agent | {"authorization": "Bearer operator"}
         async with httpx2.AsyncClient(transport=inside, base_url=IN_PROCESS, headers=headers) as http:
             yield http
+
+
+async def _pieces_of(file: Path, advance: Callable[[int], None]) -> AsyncIterator[bytes]:
+    with file.open("rb") as opened:
+        while piece := opened.read(PIECE_BYTES):
+            yield piece
+            advance(len(piece))
+
+
+async def _check(response: httpx2.Response) -> None:
+    if response.is_success:
+        return
+    await response.aread()
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    raise _error_of(answer, response.status_code)
 
 
 def _error_of(answer: Any, status: int) -> EmbergateError:

@@ -1,0 +1,69 @@
+"""Files on their way to or from a server: looked at before they go, and how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from embergate.errors import InvalidRequestError
+from embergate.gateway.datasets.jsonl import RowCounter
+
+PIECE_BYTES: Final = 1 << 20
+
+
+def check_rows(files: Sequence[Path]) -> int:
+    """Return how many rows files have. Raises: InvalidRequestError; RowError naming the first line that is none."""
+    names = [file.name for file in files]
+    if len(set(names)) < len(names):
+        raise InvalidRequestError("two of the files are called alike; a dataset's files have names of their own")
+    num_rows = 0
+    for file in files:
+        counter = RowCounter(file.name)
+        try:
+            with file.open("rb") as opened:
+                while piece := opened.read(PIECE_BYTES):
+                    counter.take(piece)
+        except OSError as error:
+            raise InvalidRequestError(f"{file} cannot be read: {error.strerror}") from error
+        counter.finish()
+        num_rows += counter.num_rows
+    if num_rows == 0:
+        raise InvalidRequestError("there are no rows in the files")
+    return num_rows
+
+
+class Transfer:
+    """A bar on stderr, where that is a terminal."""
+
+    def __init__(self, what: str, num_bytes: int | None) -> None:
+        """Expect so many bytes; None if nobody knows."""
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._progress.add_task(what, total=num_bytes)
+
+    def __enter__(self) -> Self:
+        """Start to show."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        self._progress.stop()
+
+    def advance(self, num_bytes: int) -> None:
+        """Show that so many more bytes are through."""
+        self._progress.advance(self._task, num_bytes)
