@@ -91,7 +91,8 @@ class _Dbapi(AsyncAdapt_aiosqlite_dbapi):
     def connect(self, *arguments: Any, **options: Any) -> _Connection:
         connection = aiosqlite.connect(*arguments, **options)
         connection._thread.daemon = True  # a program may end without closing it
-        return _Connection(self, await_only(_opened(connection)))
+        opened: Any = await_only(_opened(connection))
+        return _Connection(self, opened)
 
 
 async def _opened(connection: aiosqlite.Connection) -> aiosqlite.Connection:
