@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
@@ -14,6 +13,7 @@ from embergate.errors import UnavailableError
 from embergate.storage import failures
 from embergate.storage.direct import WorkConnection
 from embergate.storage.engines import DialectName, Engines, open_engines
+from embergate.storage.uncancelled import to_the_end
 
 POOL_SIZE: Final = 8
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Database:
         """
         async with _connection_in_time(), self._write() as db:
             yield db
-            await _to_the_end(db.commit())
+            await to_the_end(db.commit())
 
     async def write(self, work: Callable[[WorkConnection], T]) -> T:
         """Do synchronous work in one transaction, and return what it returns once that is committed.
@@ -73,7 +73,7 @@ class Database:
         Raises: as the work does, and UnavailableError as `writing`.
         """
         if self._engines.direct is not None:
-            return await _to_the_end(self._engines.direct.run(work))
+            return await to_the_end(self._engines.direct.run(work))
         async with self.writing() as db:
             return await (await db.connection()).run_sync(work)
 
@@ -95,18 +95,3 @@ async def _connection_in_time() -> AsyncIterator[None]:
         yield
     except PoolTimeoutError as error:
         raise UnavailableError(failures.BUSY) from error
-
-
-async def _to_the_end(commit: Coroutine[Any, Any, T]) -> T:
-    """Await a commit that has begun, also when cancelled: a statement under way cannot be taken back."""
-    task = asyncio.ensure_future(commit)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    result = task.result()
-    if cancelled is not None:
-        raise cancelled
-    return result

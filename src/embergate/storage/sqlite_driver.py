@@ -6,6 +6,7 @@ itself takes most of a call's time.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_dbapi,
     SQLiteDialect_aiosqlite,
 )
+from sqlalchemy.util.concurrency import await_only
+
+from embergate.storage.uncancelled import to_the_end
 
 DRIVER: Final = "sqlite+embergate"
 
@@ -85,7 +89,23 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
 
 class _Dbapi(AsyncAdapt_aiosqlite_dbapi):
     def connect(self, *arguments: Any, **options: Any) -> _Connection:
-        return _Connection(self, super().connect(*arguments, **options)._connection)
+        connection = aiosqlite.connect(*arguments, **options)
+        connection._thread.daemon = True  # a program may end without closing it
+        opened: Any = await_only(_opened(connection))
+        return _Connection(self, opened)
+
+
+async def _opened(connection: aiosqlite.Connection) -> aiosqlite.Connection:
+    """Return a connection once it is open; whoever is cancelled meanwhile leaves none behind that nobody closes."""
+    try:
+        return await to_the_end(_open(connection))
+    except asyncio.CancelledError:
+        await to_the_end(connection.close())
+        raise
+
+
+async def _open(connection: aiosqlite.Connection) -> aiosqlite.Connection:
+    return await connection
 
 
 class Dialect(SQLiteDialect_aiosqlite):
