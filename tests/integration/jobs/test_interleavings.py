@@ -14,7 +14,7 @@ from embergate.jobs.handler import Context
 from embergate.jobs.job import State
 from embergate.storage.database import Database
 from tests.integration.jobs import toy
-from tests.integration.jobs.mortal import MortalWorker
+from tests.integration.jobs.mortal import RULES, MortalWorker
 from tests.integration.jobs.toy import CLEANED, FINISHED, TOY, ToyHandler, end_leases
 
 EVENTS = st.one_of(
@@ -89,7 +89,7 @@ class Play:
         for number in range(len(self.jobs)):
             await self._control("resume", number)
         await end_leases(self.database)
-        async with toy.working(self.database, self.handler):
+        async with toy.working(self.database, self.handler, rules=RULES):
             await toy.until_ended(self.database, *(job_id for job_id, *_ in self.jobs))
 
     async def check(self) -> None:
