@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -133,6 +134,13 @@ class Worker:
         self.counts.num_claimed += 1
         self.counts.num_running = len(self._slots)
         slot.task = asyncio.create_task(self._do(slot))
+        # NOTE: a task that is cancelled before its first step never runs, its `finally` neither.
+        slot.task.add_done_callback(partial(self._free, slot))
+
+    def _free(self, slot: _Slot, _task: asyncio.Task[None]) -> None:
+        self._slots.discard(slot)
+        self.counts.num_running = len(self._slots)
+        self._has_work.set()
 
     async def _do(self, slot: _Slot) -> None:
         claim = slot.claim
@@ -148,10 +156,6 @@ class Worker:
             await self._let_go(claim)
         except Exception:
             log.exception("job_chunk_not_settled", **about(claim))  # its lease runs out, and it is tried again
-        finally:
-            self._slots.discard(slot)
-            self.counts.num_running = len(self._slots)
-            self._has_work.set()
 
     async def _settle(self, claim: Claim, verdict: Verdict) -> None:
         """Write a verdict down, however long the database is away: nobody else could, until it is back."""

@@ -60,7 +60,8 @@ class MortalWorker:
 
     async def kill(self) -> None:
         self.database.is_dead = True
-        while not self.task.done() or self.worker._slots:
-            for task in (self.task, *(slot.task for slot in self.worker._slots)):
-                task.cancel()
-            await asyncio.sleep(0)
+        tasks = [self.task, *(slot.task for slot in self.worker._slots)]
+        for task in tasks:
+            task.cancel()
+        _, pending = await asyncio.wait(tasks, timeout=60)
+        assert not pending, "a cancellation was swallowed"

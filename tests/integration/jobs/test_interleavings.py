@@ -14,7 +14,7 @@ from embergate.jobs.handler import Context
 from embergate.jobs.job import State
 from embergate.storage.database import Database
 from tests.integration.jobs import toy
-from tests.integration.jobs.mortal import MortalWorker
+from tests.integration.jobs.mortal import RULES, MortalWorker
 from tests.integration.jobs.toy import CLEANED, FINISHED, TOY, ToyHandler, end_leases
 
 EVENTS = st.one_of(
@@ -22,10 +22,12 @@ EVENTS = st.one_of(
     # One that is deaf hears of no lease that it has lost.
     st.tuples(st.just("start"), st.integers(1, 3), st.booleans()),
     st.tuples(st.just("let_run"), st.integers(0, 3)),
+    st.tuples(st.just("let_run"), st.integers(0, 3)),
     st.tuples(st.just("kill"), st.integers(0, 2)),
     # At a unit of work of its own that is still to come.
     st.tuples(st.just("doom"), st.integers(0, 2), st.integers(1, 6), st.sampled_from(["before", "within", "after"])),
     st.tuples(st.just("wait"), st.integers(0, 8)),
+    st.tuples(st.just("end_leases")),
     st.tuples(st.just("end_leases")),
     st.tuples(st.sampled_from(["cancel", "pause", "resume", "expire"]), st.integers(0, 3)),
 )
@@ -41,7 +43,7 @@ class Play:
         self.jobs: list[tuple[str, str, int]] = []
         self.is_ending = False
         self.held_up: list[asyncio.Event] = []
-        self.handler.on_prepare = self.handler.on_run = self.handler.on_finish = self.hold_up
+        self.handler.on_run = self.hold_up
 
     async def hold_up(self, _context: Context) -> None:
         """Wait until the play lets this call go on."""
@@ -64,6 +66,8 @@ class Play:
             case "doom", (number, num_units, moment) if number < len(self.workers):
                 self.workers[number].database.dies_after = num_units
                 self.workers[number].database.moment = moment
+            case "begin", ():
+                await toy.until(self._has_begun)
             case "wait", (milliseconds,):
                 await asyncio.sleep(milliseconds / 1000)
             case "end_leases", ():
@@ -85,7 +89,7 @@ class Play:
         for number in range(len(self.jobs)):
             await self._control("resume", number)
         await end_leases(self.database)
-        async with toy.working(self.database, self.handler):
+        async with toy.working(self.database, self.handler, rules=RULES):
             await toy.until_ended(self.database, *(job_id for job_id, *_ in self.jobs))
 
     async def check(self) -> None:
@@ -106,6 +110,9 @@ class Play:
                 assert job.state is State.EXPIRED
             assert (await toy.states(self.database, job_id))[-1] == job.state
 
+    async def _has_begun(self) -> bool:
+        return len(self.held_up) == 2
+
     async def _control(self, verb: str, number: int) -> None:
         job_id, account_id, _ = self.jobs[number]
         call = {"cancel": control.cancel, "pause": control.pause, "resume": control.resume}[verb]
@@ -113,6 +120,8 @@ class Play:
             await call(db, {TOY: self.handler}, account_id=account_id, job_id=job_id)
 
 
+# Each of the two has chunks under way, and one has room for more.
+BEGINNING = [("enqueue", 4, "acme"), ("start", 2, True), ("begin",), ("start", 3, True)]
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 SCRIPTS = st.lists(EVENTS, min_size=4, max_size=25)
 
@@ -134,7 +143,7 @@ async def play(url: str, events: list[tuple[Any, ...]]) -> None:
     try:
         await toy.create_once(database, "acme", "beta")
         it = Play(database)
-        for event in [("enqueue", 4, "acme"), ("start", 2, True), *events]:
+        for event in [*BEGINNING, *events]:
             await it.event(*event)
         await it.end()
         await it.check()

@@ -50,6 +50,12 @@ class Gate:
         await until(is_met)
 
 
+async def until_others_are_done(jobs: Database) -> None:
+    """Let another worker do another job, and so look for work several times."""
+    async with working(jobs, ToyHandler()):
+        await until_ended(jobs, await toy.enqueue(jobs, 3, "beta"))
+
+
 async def test_job_is_prepared_run_and_finished(jobs: Database) -> None:
     handler = ToyHandler()
     job_id = await toy.enqueue(jobs, 7)
@@ -213,6 +219,8 @@ async def test_chunk_that_ends_after_its_job_was_cancelled_commits_nothing(jobs:
         await gate.until_met(1)
         async with jobs.writing() as db:
             await control.cancel(db, {TOY: handler}, account_id="acme", job_id=job_id)
+        await until_others_are_done(jobs)
+        assert await toy.effects(jobs, job_id) == []  # it is cleaned up only when nothing of it runs any more
         gate.opened.set()
         await until_ended(jobs, job_id)
     assert await toy.effects(jobs, job_id) == [CLEANED]
@@ -241,6 +249,8 @@ async def test_expired_job_keeps_what_is_done(jobs: Database) -> None:
     async with working(jobs, handler, num_slots=1):
         await gate.until_met(1)
         await toy.expire(jobs, job_id)
+        await until_others_are_done(jobs)
+        assert job_id not in handler.finished
         gate.opened.set()  # what is under way may end
         await until_ended(jobs, job_id)
     assert handler.contexts[0].is_expired

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
 from embergate.errors import UnavailableError
+from embergate.jobs import claims
 from embergate.jobs.handler import Context
 from embergate.jobs.job import Job, State
 from embergate.jobs.rules import WorkerRules
@@ -101,6 +103,19 @@ async def test_worker_that_stops_at_any_step_leaves_no_lease(jobs: Database, num
     async with working(jobs, handler):
         await until_ended(jobs, job_id)
     assert await toy.effects(jobs, job_id) == [FINISHED, 0, 1, 2]
+
+
+async def test_chunk_that_is_cancelled_before_its_first_step_frees_its_slot(jobs: Database) -> None:
+    await toy.enqueue(jobs, 1)
+    worker = Worker(jobs, {TOY: ToyHandler()}, owner="test", num_slots=1)
+    async with jobs.writing() as db:
+        [claim] = await claims.claim(db, [TOY], owner=worker.owner, lease=timedelta(minutes=1), max_claims=1)
+    worker._begin(claim)
+    [slot] = worker._slots
+    slot.task.cancel()
+    await asyncio.wait([slot.task])
+    await asyncio.sleep(0)
+    assert worker.counts.num_running == 0
 
 
 async def test_worker_goes_on_when_its_database_is_back_and_says_so_once(jobs: Database) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import MetaData, insert, select, update
+from sqlalchemy import ColumnElement, MetaData, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from embergate.clock import now
+from embergate.errors import UnavailableError
 from embergate.jobs import control
 from embergate.jobs.handler import Context, Outcome, Plan
 from embergate.jobs.job import ChunkState, Job, NewJob, State
@@ -163,17 +164,22 @@ async def step(database: Database, job_id: str) -> str | None:
 
 async def end_leases(database: Database) -> None:
     """Let the time pass after which a worker that is not heard of is thought dead, and pauses are over."""
-    async with database.writing() as db:
-        await db.execute(
-            update(JobChunkRow).where(JobChunkRow.next_claim_time.is_not(None)).values(next_claim_time=long_ago())
-        )
+    await _let_pass(database, JobChunkRow.next_claim_time.is_not(None))
 
 
 async def end_pauses(database: Database) -> None:
     """Let the time pass for which chunks wait that were put back."""
-    async with database.writing() as db:
-        waiting = update(JobChunkRow).where(JobChunkRow.state == ChunkState.WAITING)
-        await db.execute(waiting.values(next_claim_time=long_ago()))
+    await _let_pass(database, JobChunkRow.state == ChunkState.WAITING)
+
+
+async def _let_pass(database: Database, chosen: ColumnElement[bool]) -> None:
+    # It locks chunks in any order, as the program itself never does, and so may be in a deadlock, and has to give way.
+    for _ in range(20):
+        with contextlib.suppress(UnavailableError):
+            async with database.writing() as db:
+                await db.execute(update(JobChunkRow).where(chosen).values(next_claim_time=long_ago()))
+            return
+    raise AssertionError("there is always a deadlock")
 
 
 async def expire(database: Database, job_id: str) -> None:
@@ -185,7 +191,7 @@ def long_ago() -> Any:
     return now().replace(year=2020)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def working(
     database: Database, handler: ToyHandler, *, num_slots: int = 2, rules: WorkerRules = QUICK
 ) -> AsyncIterator[Worker]:
