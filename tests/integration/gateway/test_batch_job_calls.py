@@ -70,6 +70,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("bad output", {"outputDatasetId": "Rows"}, 400, "outputDatasetId"),
     ("extraBody no JSON", {"inferenceParameters": {"extraBody": "{"}}, 400, "extraBody is not valid JSON"),
     ("extraBody no object", {"inferenceParameters": {"extraBody": "[]"}}, 400, "extraBody must be a JSON object"),
+    ("no number", {"inferenceParameters": {"temperature": "NaN"}}, 400, "temperature"),
     ("unknown field", {"nope": 1}, 400, 'unknown field "nope"'),
     ("unknown job", {"continuedFromJobName": "accounts/acme/batchInferenceJobs/none"}, 404, "resource not found"),
 ]

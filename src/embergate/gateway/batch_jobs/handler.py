@@ -193,9 +193,10 @@ class BatchHandler:
         reason = f"the account is suspended ({shortfall.value}) or would be; the job goes on when it is not"
         handlers: Handlers = {KIND: self}
         async with self._database.writing() as db:
-            await control.pause(db, handlers, account_id=job.account_id, job_id=job.id)
-            said = {"status_code": Code.FAILED_PRECONDITION.value, "status_message": reason}
-            await store.change(db, job.id, {**said, "needed_nanos": cost_nanos})
+            paused = await control.pause(db, handlers, account_id=job.account_id, job_id=job.id)
+            if paused.state is State.PAUSED:  # it may have ended meanwhile
+                said = {"status_code": Code.FAILED_PRECONDITION.value, "status_message": reason}
+                await store.change(db, job.id, {**said, "needed_nanos": cost_nanos})
         raise RetryLater(0.5, reason)
 
 

@@ -65,8 +65,12 @@ class InferenceParameters(Message):
     """What every request of a job is given; only what was set is shown."""
 
     max_tokens: Annotated[Int32 | None, Field(exclude_if=_is_unset, description="Accepted and not used.")] = None
-    temperature: Annotated[Double | None, Field(exclude_if=_is_unset, description="Accepted and not used.")] = None
-    top_p: Annotated[Double | None, Field(exclude_if=_is_unset, description="Accepted and not used.")] = None
+    temperature: Annotated[
+        Double | None, Field(allow_inf_nan=False, exclude_if=_is_unset, description="Accepted and not used.")
+    ] = None
+    top_p: Annotated[
+        Double | None, Field(allow_inf_nan=False, exclude_if=_is_unset, description="Accepted and not used.")
+    ] = None
     n: Annotated[Int32 | None, Field(exclude_if=_is_unset, description="Accepted and not used.")] = None
     extra_body: Annotated[
         str, Field(max_length=65_536, description="A JSON object, whose fields every body has that lacks them.")
