@@ -164,6 +164,12 @@ class Settings(BaseSettings):
         description="Days that the record of each call is kept, and that its idempotency key is good for. Sums by quarters of "
         "an hour, from which bills are made, are kept for good.",
     )
+    batch_slots: int = Field(
+        2,
+        ge=0,
+        le=64,
+        description="Chunks of batch jobs that this process does at once, each of some hundred rows; 0 if it does none.",
+    )
     webhook_url: str = Field(
         "", description="Where warnings of a month's spend are sent: https, or of this machine. Empty for nowhere."
     )

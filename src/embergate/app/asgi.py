@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ from embergate.engine.scheduler import Batch
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.document import body_schemas, describe_path_parameters, operations_of
 from embergate.inference import embeddings, health, models
+from embergate.inference.bulk import EngineBulkEmbedder
 from embergate.inference.deps import Deps
 from embergate.inference.schemas import EmbeddingRequest
 from embergate.web.middleware import BodyLimitMiddleware, RequestContextMiddleware
@@ -50,7 +52,7 @@ def create_app(deps: Deps, gateway: GatewayDeps, lifespan: Lifespan | None = Non
         app.include_router(embeddings.router, prefix=prefix, tags=["inference"])
         app.include_router(models.router, prefix=prefix, tags=["inference"])
     app.include_router(health.router, tags=["operations"])
-    add_gateway(app, gateway)
+    add_gateway(app, replace(gateway, bulk=EngineBulkEmbedder(deps)))
     deps.engine.runner.batch_observers.append(_batch_observer(deps))
     return app
 

@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI
 
 from embergate.app.asgi import Lifespan
+from embergate.app.batches import batch_worker, working
 from embergate.clock import now
 from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
@@ -106,7 +107,9 @@ def serving_lifespan(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load_all(deps, settings, on_failure))
         upkeep = asyncio.create_task(keep_up(gateway))
-        yield
+        num_slots = settings.batch_slots
+        async with working(batch_worker(deps, gateway, num_slots=num_slots) if num_slots else None):
+            yield
         loading.cancel()
         upkeep.cancel()
         await asyncio.wait([upkeep])  # what it is writing is written before the database is closed

@@ -13,6 +13,7 @@ from embergate.errors import EmbergateError
 from embergate.gateway.accounts import routes as accounts
 from embergate.gateway.api_keys import routes as api_keys
 from embergate.gateway.audit import routes as audit
+from embergate.gateway.batch_jobs import routes as batch_jobs
 from embergate.gateway.billing import routes as billing
 from embergate.gateway.credits import routes as credits_
 from embergate.gateway.datasets import routes as datasets
@@ -46,6 +47,7 @@ ROOMS: Final = (
     pricing_plans,
     model_configs,
     datasets,
+    batch_jobs,
 )
 
 

@@ -18,6 +18,7 @@ from embergate.gateway.sessions.parts import SessionParts
 from embergate.gateway.usage.retention import DEFAULT_RETENTION
 from embergate.storage.database import Database
 from embergate.storage.objects.protocol import Objects
+from embergate.web.bulk import BulkEmbedder
 from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
 from embergate.web.limits import Limiter
@@ -90,6 +91,8 @@ class GatewayDeps:
     usage_retention: timedelta = DEFAULT_RETENTION
     # Where warnings are sent to, if anywhere.
     webhook: Webhook | None = None
+    # What batch jobs are done with, where there is an engine.
+    bulk: BulkEmbedder | None = None
 
 
 def gateway_of(request: Request) -> GatewayDeps:

@@ -11,11 +11,13 @@ import structlog
 
 from embergate.errors import UnavailableError
 from embergate.gateway.api_keys.store import note_use
+from embergate.gateway.batch_jobs.pausing import resume_paid
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.files.doomed import delete_doomed
 from embergate.gateway.sessions import service as sessions
 from embergate.gateway.usage.retention import purge_records
 from embergate.gateway.webhooks.delivery import deliver
+from embergate.jobs.retention import purge_jobs
 
 # A key's last use is known this exactly.
 SETTLE_EVERY_S: Final = 10.0
@@ -94,6 +96,16 @@ async def delete_files(gateway: GatewayDeps) -> None:
     await delete_doomed(gateway.database, gateway.objects)
 
 
+async def resume_batch_jobs(gateway: GatewayDeps) -> None:
+    """Let batch jobs go on whose accounts can pay again. Raises: UnavailableError."""
+    await resume_paid(gateway.database, gateway.objects)
+
+
+async def purge_ended_jobs(gateway: GatewayDeps) -> None:
+    """Forget how jobs were done that ended long ago; what their accounts see of them stays. Raises: UnavailableError."""
+    await purge_jobs(gateway.database)
+
+
 TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (SETTLE_EVERY_S, settle),
     (REVIEW_EVERY_S, review_accounts),
@@ -102,4 +114,6 @@ TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (PURGE_EVERY_S, purge_usage),
     (PURGE_EVERY_S, sweep_objects),
     (SETTLE_EVERY_S, delete_files),
+    (SETTLE_EVERY_S, resume_batch_jobs),
+    (PURGE_EVERY_S, purge_ended_jobs),
 )

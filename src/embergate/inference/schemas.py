@@ -57,7 +57,11 @@ def parse_embedding_request(body: bytes, *, max_inputs: int) -> tuple[EmbeddingR
 
     Raises: InvalidRequestError naming the field and what it must be.
     """
-    values = _parse_object(body)
+    return check_embedding_request(_parse_object(body), max_inputs=max_inputs)
+
+
+def check_embedding_request(values: dict[str, Any], *, max_inputs: int) -> tuple[EmbeddingRequest, Inputs]:
+    """Return what `parse_embedding_request` does of a body that is parsed already. Raises: InvalidRequestError."""
     unknown = next((name for name in values if name not in EmbeddingRequest.model_fields), None)
     if unknown is not None:
         name = unknown[:MAX_NAME_CHARACTERS]

@@ -20,6 +20,7 @@ from embergate.gateway.access import PERMISSIONS
 from embergate.gateway.document import operation_of
 from embergate.gateway.edge import Operation
 from embergate.storage.rows import Base
+from embergate.storage.tables.batch_jobs import BatchJobRow
 from embergate.storage.tables.credentials import ApiKeyRow
 from embergate.storage.tables.prices import PricingPlanRow
 from embergate.web.caller import Role
@@ -30,7 +31,7 @@ from tests.integration.gateway.trails import verified
 MINE, THEIRS = "mine", "theirs"
 # Rights end here: nothing that is asked for by these names is there, so a call that gets in finds nothing to harm.
 ABSENT = {"user_id": "nobody", "key_id": "key_none"} | dict.fromkeys(
-    ("secret_id", "model_id", "pricing_plan_id", "dataset_id"), "none"
+    ("secret_id", "model_id", "pricing_plan_id", "dataset_id", "batch_inference_job_id"), "none"
 )
 # What every account has, by the same name.
 EVERYWHERE = {"quota_id": "monthly-spend-usd"}
@@ -119,9 +120,32 @@ async def settle_in(platform: Platform, account_id: str, key: str, user_id: str)
         contents: dict[str, Any] = {"token_config": [], "accelerator_hour_config": []}
         kinds = {"billing_type": "TOKEN_USAGE", "state": "READY"}
         db.add(PricingPlanRow(account_id=account_id, id=plan_id, **kinds, **contents, **moments))
+        db.add(batch_job(account_id, f"batch-of-{account_id}"))
     key_id = answers[0].json()["keyId"]
     ids = {"user_id": user_id, "key_id": key_id, "secret_id": secret_id, "pricing_plan_id": plan_id}
-    return {**ids, "dataset_id": dataset_id}
+    return {**ids, "dataset_id": dataset_id, "batch_inference_job_id": f"batch-of-{account_id}"}
+
+
+def batch_job(account_id: str, job_id: str) -> BatchJobRow:
+    """Return one that has ended."""
+    texts = ("display_name", "created_by", "status_message", "input_dataset_id", "continued_from_job_name")
+    counts = ("num_requests", "num_succeeded", "num_failed", "num_tokens", "needed_nanos")
+    output = f"accounts/{account_id}/datasets/none"
+    return BatchJobRow(
+        account_id=account_id,
+        id=job_id,
+        run_id=f"run-of-{account_id}",
+        state="JOB_STATE_COMPLETED",
+        status_code="OK",
+        model="fireworks/tiny",
+        precision="BF16",
+        parameters={},
+        is_prepared=True,
+        output_dataset_id=output,
+        **dict.fromkeys(texts, ""),
+        **dict.fromkeys(counts, 0),
+        **dict.fromkeys(("create_time", "update_time"), now()),
+    )
 
 
 async def rows_of(platform: Platform) -> dict[str, list[tuple[Any, ...]]]:
@@ -279,7 +303,7 @@ async def test_each_role_gets_as_far_as_its_permissions(
             num_read += 1
         else:
             assert answer.status_code in {200, 400, 404}, (route, answer.text)
-    assert num_read == {Role.ADMIN: 26, Role.USER: 15, Role.CONTRIBUTOR: 12, Role.INFERENCE_USER: 2}[role]
+    assert num_read == {Role.ADMIN: 28, Role.USER: 17, Role.CONTRIBUTOR: 14, Role.INFERENCE_USER: 2}[role]
 
 
 async def test_nothing_that_any_role_reads_names_another_account(

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from embergate.gateway.access import Permission
 from embergate.gateway.answers import GATEWAY_ERRORS, Empty, answer
+from embergate.gateway.batch_jobs.lineage import earlier_outputs
 from embergate.gateway.body import body_of
 from embergate.gateway.call import CurrentCall
 from embergate.gateway.datasets import service, split, store
@@ -83,11 +84,13 @@ async def get_dataset_download_endpoint(
     """Return a URL for each file, good for ten minutes, under `dataset/{id}/{file}`."""
     row = await store.get(call.db, call.account_id, dataset_id)
     urls = call.deps.signer.at(call.base_url)
+    earlier = await earlier_outputs(call.db, row) if query.download_lineage else []
     found = {
-        f"dataset/{row.id}/{name}": await urls.download_url(
-            store.key_of(row, name), filename=name, expires_in=DOWNLOAD_EXPIRES_IN
+        f"dataset/{one.id}/{name}": await urls.download_url(
+            store.key_of(one, name), filename=name, expires_in=DOWNLOAD_EXPIRES_IN
         )
-        for name in await store.files_of(call.db, row)
+        for one in (row, *earlier)
+        for name in await store.files_of(call.db, one)
     }
     return answer(DatasetUrls(filename_to_signed_urls=found), query.read_mask)
 

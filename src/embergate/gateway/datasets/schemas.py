@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from embergate.aip.message import IMMUTABLE, OUTPUT_ONLY, REQUIRED, Message, ProtoEnum
-from embergate.aip.scalars import Bool, Double, Int32, Int64, Timestamp
+from embergate.aip.scalars import Double, Int32, Int64, Timestamp
 from embergate.aip.status import Status
 from embergate.gateway.answers import ListResponse
 from embergate.gateway.resource_type import ReadParameters
@@ -118,7 +118,7 @@ class DatasetUrls(Message):
 class DownloadParameters(ReadParameters):
     """The query of GetDatasetDownloadEndpoint."""
 
-    download_lineage: Bool = Field(False, description="Also the files of the datasets that this one continues.")
+    download_lineage: bool = Field(False, description="Also the files of the datasets that this one continues.")
 
 
 class ValidateDatasetUploadBody(Message):

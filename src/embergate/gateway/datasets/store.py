@@ -38,6 +38,12 @@ async def get(db: AsyncSession, account_id: str, dataset_id: str, *, for_update:
     return row
 
 
+async def find(db: AsyncSession, account_id: str, dataset_id: str) -> DatasetRow | None:
+    """Return a dataset, or None."""
+    statement = select(DatasetRow).where(DatasetRow.account_id == account_id, DatasetRow.id == dataset_id)
+    return (await db.execute(statement)).scalar_one_or_none()
+
+
 async def insert(db: AsyncSession, row: DatasetRow) -> bool:
     """Insert a dataset unless the account has one of this id; return whether it was inserted."""
     values = {column.key: getattr(row, column.key) for column in DatasetRow.__table__.columns}

@@ -10,9 +10,17 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from embergate.clock import now
+from embergate.gateway.batch_jobs.store import count_open
 from embergate.gateway.call import Call
 from embergate.gateway.money import NANOS_PER_UNIT
-from embergate.gateway.quotas.known import CONCURRENT_REQUESTS, MONTHLY_SPEND, PROMPT_TOKENS, REQUESTS, Scope
+from embergate.gateway.quotas.known import (
+    BATCH_JOBS,
+    CONCURRENT_REQUESTS,
+    MONTHLY_SPEND,
+    PROMPT_TOKENS,
+    REQUESTS,
+    Scope,
+)
 from embergate.gateway.usage.standing import standings
 from embergate.gateway.usage.tables import DIMENSIONS, DIMENSIONS_OF_RECORD, RECORDS
 
@@ -34,6 +42,7 @@ async def usage_of(call: Call) -> dict[str, float]:
     if call.account_id in found:
         used[MONTHLY_SPEND] = found[call.account_id].spent_nanos / NANOS_PER_UNIT
     used[CONCURRENT_REQUESTS] = num_places
+    used[BATCH_JOBS] = await count_open(call.db, call.account_id)
     return used
 
 

@@ -3,6 +3,7 @@
 from embergate.storage.tables import (
     accounts,
     audit,
+    batch_jobs,
     credentials,
     credits,  # noqa: A004 - nobody quits by it
     datasets,
@@ -13,4 +14,16 @@ from embergate.storage.tables import (
     usage,
 )
 
-__all__ = ["accounts", "audit", "credentials", "credits", "datasets", "files", "jobs", "notices", "prices", "usage"]
+__all__ = [
+    "accounts",
+    "audit",
+    "batch_jobs",
+    "credentials",
+    "credits",
+    "datasets",
+    "files",
+    "jobs",
+    "notices",
+    "prices",
+    "usage",
+]

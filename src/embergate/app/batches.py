@@ -1,0 +1,37 @@
+"""The worker that does batch jobs in a server's process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from embergate.gateway.batch_jobs.handler import handlers_over
+from embergate.gateway.deps import GatewayDeps
+from embergate.inference.bulk import EngineBulkEmbedder
+from embergate.inference.deps import Deps
+from embergate.jobs.rules import WorkerRules
+from embergate.jobs.worker import Worker
+
+
+def batch_worker(deps: Deps, gateway: GatewayDeps, *, num_slots: int, rules: WorkerRules | None = None) -> Worker:
+    """Return a worker that does `num_slots` chunks of batch jobs at once."""
+    handlers = handlers_over(gateway.database, gateway.objects, EngineBulkEmbedder(deps))
+    owner = f"{socket.gethostname()}/{os.getpid()}"
+    return Worker(gateway.database, handlers, owner=owner, num_slots=num_slots, rules=rules)
+
+
+@asynccontextmanager
+async def working(worker: Worker | None) -> AsyncIterator[None]:
+    """Let a worker work until the end, if there is one; then it ends what it has begun, or gives it back."""
+    if worker is None:
+        yield
+        return
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

@@ -1,0 +1,89 @@
+"""A batch job's output: what its chunks have come to, in the order of its rows, as a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from embergate.aip.status import Code
+from embergate.clock import now
+from embergate.gateway.batch_jobs import store
+from embergate.gateway.batch_jobs.results import Results, pieces_of
+from embergate.gateway.batch_jobs.run import ERROR_FILE, OUTPUT_FILE, Order, parts_of
+from embergate.gateway.datasets import store as datasets
+from embergate.gateway.datasets.jsonl import BYTES_A_TOKEN
+from embergate.gateway.datasets.schemas import DatasetFormat, DatasetState
+from embergate.gateway.files.doomed import doom
+from embergate.ids import new_short_id
+from embergate.jobs.job import Job
+from embergate.storage.objects.protocol import Expected, Objects
+from embergate.storage.tables.datasets import DatasetRow
+
+MAX_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The sizes of the output's files, in bytes, and how many answers there are."""
+
+    sizes: dict[str, int]
+    num_answers: int
+
+
+def keys_in(prefix: str) -> tuple[str, str]:
+    """Return the keys of an output's answers and errors."""
+    return f"{prefix}/{OUTPUT_FILE}", f"{prefix}/{ERROR_FILE}"
+
+
+async def write(objects: Objects, prefix: str, results: Sequence[Results]) -> Written:
+    """Put the chunks' results together. Raises: UnavailableError."""
+    answers, errors = keys_in(prefix)
+    sizes = {
+        OUTPUT_FILE: await _compose(objects, answers, [one.answers_key for one in results if one.answers_key]),
+        ERROR_FILE: await _compose(objects, errors, [one.errors_key for one in results if one.errors_key]),
+    }
+    return Written(sizes, sum(one.num_succeeded for one in results))
+
+
+async def _compose(objects: Objects, key: str, parts: Sequence[str]) -> int:
+    if parts:
+        return (await objects.compose(key, parts)).size
+    return (await objects.write(key, pieces_of(b""), expect=Expected(size=0))).size
+
+
+async def keep(db: AsyncSession, job: Job, order: Order, written: Written) -> None:
+    """Make what was written a dataset, in the transaction in which the job ends; under another id if its own was taken."""
+    dataset_id = order.output_id
+    for _ in range(MAX_TRIES):
+        row = _dataset_of(job, order, dataset_id, written)
+        if await datasets.insert(db, row):
+            break
+        dataset_id = new_short_id("bij-")
+    await datasets.replace_files(db, row, written.sizes)
+    await store.change(db, job.id, {"output_dataset_id": f"accounts/{job.account_id}/datasets/{dataset_id}"})
+    await doom(db, parts_of(job.account_id, order))
+
+
+def _dataset_of(job: Job, order: Order, dataset_id: str, written: Written) -> DatasetRow:
+    moment = now()
+    return DatasetRow(
+        account_id=job.account_id,
+        id=dataset_id,
+        uid=order.output_uid,
+        display_name="",
+        create_time=moment,
+        update_time=moment,
+        created_by=order.created_by,
+        state=DatasetState.READY,
+        status_code=Code.OK,
+        status_message="",
+        example_count=written.num_answers,
+        estimated_token_count=sum(written.sizes.values()) // BYTES_A_TOKEN,
+        format=DatasetFormat.FORMAT_UNSPECIFIED,
+        external_url="",
+        source_job_name=f"accounts/{job.account_id}/batchInferenceJobs/{order.job_id}",
+        origin={},
+    )

@@ -1,0 +1,115 @@
+"""The SQL of batch jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from embergate.aip.scalars import MAX_INT32
+from embergate.clock import now
+from embergate.errors import NotFoundError
+from embergate.gateway.batch_jobs.schemas import BatchInferenceJob, InferenceParameters, JobProgress, JobState
+from embergate.gateway.resource_type import ListRules, ResourceType
+from embergate.storage.insertion import insert_if_absent
+from embergate.storage.tables.batch_jobs import BatchJobRow
+
+ENDED: Final = (JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_EXPIRED)
+
+
+def _progress_of(row: BatchJobRow) -> JobProgress | None:
+    if not row.is_prepared:
+        return None
+    num_processed = row.num_succeeded + row.num_failed
+    return JobProgress(
+        percent=100 * num_processed // row.num_requests if row.num_requests else 100,
+        total_input_requests=row.num_requests,
+        total_processed_requests=num_processed,
+        successfully_processed_requests=row.num_succeeded,
+        failed_requests=row.num_failed,
+        output_rows=row.num_succeeded,
+        input_tokens=min(row.num_tokens, MAX_INT32),  # the field has no room for more
+    )
+
+
+JOBS: Final = ResourceType(
+    BatchJobRow,
+    BatchInferenceJob,
+    pattern="accounts/{account}/batchInferenceJobs/{batch_inference_job}",
+    columns={"status.code": BatchJobRow.status_code, "status.message": BatchJobRow.status_message},
+    extra=lambda row: {
+        "status": {"code": row.status_code, "message": row.status_message},
+        "inference_parameters": InferenceParameters(**row.parameters),
+        "job_progress": _progress_of(row),
+    },
+    rules=ListRules(
+        default_order="create_time", aliases={"created_time": "create_time"}, searched=("display_name", "id")
+    ),
+)
+
+
+async def get(db: AsyncSession, account_id: str, job_id: str) -> BatchJobRow:
+    """Return a batch job. Raises: NotFoundError."""
+    row = await find(db, account_id, job_id)
+    if row is None:
+        raise NotFoundError("resource not found")
+    return row
+
+
+async def find(db: AsyncSession, account_id: str, job_id: str) -> BatchJobRow | None:
+    """Return a batch job, or None."""
+    statement = select(BatchJobRow).where(BatchJobRow.account_id == account_id, BatchJobRow.id == job_id)
+    return (await db.execute(statement)).scalar_one_or_none()
+
+
+async def insert(db: AsyncSession, row: BatchJobRow) -> bool:
+    """Insert a batch job unless the account has one of this id; return whether it was inserted."""
+    values = {column.key: getattr(row, column.key) for column in BatchJobRow.__table__.columns}
+    return await insert_if_absent(db, BatchJobRow, values)
+
+
+async def delete(db: AsyncSession, account_id: str, job_id: str) -> None:
+    """Delete a batch job."""
+    chosen = delete_rows(BatchJobRow).where(BatchJobRow.account_id == account_id, BatchJobRow.id == job_id)
+    await db.execute(chosen)
+
+
+async def count_open(db: AsyncSession, account_id: str) -> int:
+    """Return how many of an account's batch jobs have not ended."""
+    chosen = BatchJobRow.account_id == account_id, BatchJobRow.state.not_in(ENDED)
+    return await db.scalar(select(func.count()).select_from(BatchJobRow).where(*chosen)) or 0
+
+
+async def is_output_taken(db: AsyncSession, account_id: str, name: str) -> bool:
+    """Tell whether a batch job that has not ended will write to the dataset of this name."""
+    chosen = BatchJobRow.account_id == account_id, BatchJobRow.output_dataset_id == name
+    statement = select(BatchJobRow.id).where(*chosen, BatchJobRow.state.not_in(ENDED))
+    return (await db.scalar(statement.limit(1))) is not None
+
+
+async def paused(db: AsyncSession, *, after: str, limit: int) -> Sequence[BatchJobRow]:
+    """Return paused batch jobs of all accounts, by their runs' ids, those behind `after`."""
+    chosen = BatchJobRow.state == JobState.JOB_STATE_PAUSED, BatchJobRow.run_id > after
+    return (await db.scalars(select(BatchJobRow).where(*chosen).order_by(BatchJobRow.run_id).limit(limit))).all()
+
+
+async def change(db: AsyncSession, run_id: str, values: Mapping[str, Any]) -> None:
+    """Change the batch job of a run, if it was not deleted."""
+    changed = update(BatchJobRow).where(BatchJobRow.run_id == run_id).values(**values, update_time=now())
+    await db.execute(changed.execution_options(synchronize_session=False))
+
+
+async def add_progress(db: AsyncSession, run_id: str, *, num_succeeded: int, num_failed: int, num_tokens: int) -> None:
+    """Count requests that are done."""
+    await change(
+        db,
+        run_id,
+        {
+            "num_succeeded": BatchJobRow.num_succeeded + num_succeeded,
+            "num_failed": BatchJobRow.num_failed + num_failed,
+            "num_tokens": BatchJobRow.num_tokens + num_tokens,
+        },
+    )
