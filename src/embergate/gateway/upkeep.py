@@ -13,6 +13,7 @@ from embergate.errors import UnavailableError
 from embergate.gateway.api_keys.store import note_use
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.files.doomed import delete_doomed
+from embergate.gateway.models.store import contents_of_all
 from embergate.gateway.sessions import service as sessions
 from embergate.gateway.usage.retention import purge_records
 from embergate.gateway.webhooks.delivery import deliver
@@ -94,6 +95,20 @@ async def delete_files(gateway: GatewayDeps) -> None:
     await delete_doomed(gateway.database, gateway.objects)
 
 
+async def unload_models(gateway: GatewayDeps) -> None:
+    """Unload uploaded models that nobody has used for long."""
+    num_unloaded = gateway.models.pool.evict_idle()
+    if num_unloaded:
+        log.info("idle_models_unloaded", num_models=num_unloaded)
+
+
+async def sweep_model_folders(gateway: GatewayDeps) -> None:
+    """Remove the folders of models that were deleted. Raises: UnavailableError."""
+    async with gateway.database.reading() as db:
+        needed = await contents_of_all(db)
+    await gateway.models.folders.sweep(needed, UNFINISHED_FOR.total_seconds())
+
+
 TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (SETTLE_EVERY_S, settle),
     (REVIEW_EVERY_S, review_accounts),
@@ -102,4 +117,6 @@ TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (PURGE_EVERY_S, purge_usage),
     (PURGE_EVERY_S, sweep_objects),
     (SETTLE_EVERY_S, delete_files),
+    (SETTLE_EVERY_S, unload_models),
+    (PURGE_EVERY_S, sweep_model_folders),
 )

@@ -8,9 +8,22 @@ from embergate.storage.tables import (
     datasets,
     files,
     jobs,
+    models,
     notices,
     prices,
     usage,
 )
 
-__all__ = ["accounts", "audit", "credentials", "credits", "datasets", "files", "jobs", "notices", "prices", "usage"]
+__all__ = [
+    "accounts",
+    "audit",
+    "credentials",
+    "credits",
+    "datasets",
+    "files",
+    "jobs",
+    "models",
+    "notices",
+    "prices",
+    "usage",
+]
