@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 from sqlalchemy import select
 
 from embergate.app.objects import FileOptions
 from embergate.app.uploaded_models import PoolOptions
+from embergate.clock import now
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
+from embergate.engine.registry import ServedModel
 from embergate.gateway.files.doomed import delete_doomed
 from embergate.storage.database import Database
 from embergate.storage.objects.local import LocalObjects
@@ -29,10 +28,13 @@ from tests.integration.gateway.uploading import (
     embed,
     files_in,
     model_folder,
+    names_in,
     send,
+    told,
     upload,
     validate,
 )
+from tests.loaded import fake_model
 from tests.random_models import cases_of
 
 TEXTS = ["a quick brown fox", "a lazy dog", "the fox and the dog"]
@@ -55,12 +57,6 @@ def vectors_of(folder: Path) -> np.ndarray[Any, Any]:
     vectors = model.encode(TEXTS)
     model.close()
     return vectors
-
-
-async def told(platform: Platform, key: str, method: str, path: str, **options: Any) -> Any:
-    answer = await platform.call(key, method, path, **options)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 async def test_uploaded_model_is_checked_and_gives_the_loaders_own_vectors(
@@ -150,7 +146,7 @@ async def test_deleted_model_answers_no_more_and_leaves_no_file(platform: Platfo
     assert not [one async for one in objects.list("models")]
     folders = platform.gateway.models.folders
     assert await folders.sweep(set(), -1.0) == 1
-    assert not _names_in(folders.directory)
+    assert not names_in(folders.directory)
 
 
 async def test_models_that_do_not_fit_together_take_turns(
@@ -185,7 +181,7 @@ async def test_equal_files_of_two_accounts_are_one_model_in_memory_and_on_disk(
         answer = await embed(platform, key, TEXTS, f"accounts/acme/models/{model_id}", dimensions=3)
         assert answer.status_code == 400
         assert "first" not in answer.json()["error"]["message"]
-    assert len(_names_in(platform.gateway.models.folders.directory)) == 1
+    assert len(names_in(platform.gateway.models.folders.directory)) == 1
     await told(platform, key, "DELETE", f"{MODELS}/first")
     await delete_doomed(platform.database, platform.gateway.objects)
     assert (await embed(platform, key, TEXTS, "accounts/acme/models/second")).status_code == 200
@@ -200,144 +196,6 @@ async def test_many_callers_at_once_load_a_cold_model_once(platform: Platform, k
     assert len({answer.headers["x-embergate-fingerprint"] for answer in answers}) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("../x.json", "no part of a file's name begins with a dot"),
-        (".gitattributes", "leave such files out"),
-        ("a/.hidden/x.json", "leave such files out"),
-        ("/etc/passwd", "is not a file name"),
-        ("a//b.json", "is not a file name"),
-        ("a/b/c/d.json", "is not a file name"),
-        ("a b.json", "is not a file name"),
-        ("pytorch_model.bin", "Upload safetensors only"),
-        ("sub/model.PT", "Upload safetensors only"),
-    ],
-)
-@on_sqlite_only
-async def test_file_that_could_do_harm_is_refused_by_its_name(
-    platform: Platform, key: str, name: str, message: str
-) -> None:
-    await create(platform, key)
-    body = {"filenameToSize": {"config.json": "2", name: "5"}}
-    answer = await platform.call(key, "POST", f"{MODELS}/mine:getUploadEndpoint", json=body)
-    assert (answer.status_code, message in answer.json()["message"]) == (400, True), answer.text
-
-
-@on_sqlite_only
-async def test_file_that_is_a_folder_too_and_too_many_files_are_refused(platform: Platform, key: str) -> None:
-    await create(platform, key)
-    for names in (["a", "a/b"], [f"f{number}" for number in range(201)]):
-        body = {"filenameToSize": dict.fromkeys(names, "1")}
-        answer = await platform.call(key, "POST", f"{MODELS}/mine:getUploadEndpoint", json=body)
-        assert answer.status_code == 400, answer.text
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ({}, "model.kind: HF_PEFT_ADDON (which a model is that says no kind) cannot be served here"),
-        ({"kind": "HF_BASE_MODEL"}, "model.kind: HF_BASE_MODEL cannot be served here"),
-        ({"kind": "EMBEDDING_MODEL", "colour": "red"}, 'unknown field "colour"'),
-    ],
-)
-@on_sqlite_only
-async def test_what_cannot_be_created_says_why(
-    platform: Platform, key: str, model: dict[str, Any], message: str
-) -> None:
-    answer = await platform.call(key, "POST", MODELS, json={"modelId": "mine", "model": model})
-    assert (answer.status_code, message in answer.json()["message"]) == (400, True), answer.text
-
-
-async def test_missing_files_are_all_named(platform: Platform, key: str, folder: Path) -> None:
-    await create(platform, key)
-    assert (await validate(platform, key)).json()["code"] == 9
-    files = files_in(folder)
-    body = {"filenameToSize": {name: str(len(content)) for name, content in files.items()}}
-    urls = (await told(platform, key, "POST", f"{MODELS}/mine:getUploadEndpoint", json=body))["filenameToSignedUrls"]
-    async with platform.client() as client:
-        assert (await client.put(urls["config.json"], content=files["config.json"])).status_code == 200
-    answer = await validate(platform, key)
-    assert (answer.status_code, answer.json()["code"]) == (400, 9)
-    assert all(name in answer.json()["message"] for name in files if name != "config.json")
-    assert (await validate(platform, key, configOnly="true")).status_code in {200, 400}
-    assert (await validate(platform, key, trustRemoteCode="true")).json()["code"] == 3
-
-
-async def refusal_of(platform: Platform, key: str, files: dict[str, bytes]) -> str:
-    """Return why files are no model."""
-    assert (await create(platform, key)).status_code == 200
-    await send(platform, key, files)
-    answer = await validate(platform, key)
-    assert (answer.status_code, answer.json()["code"]) == (400, 3), answer.text
-    assert (await told(platform, key, "GET", f"{MODELS}/mine"))["state"] == "UPLOADING"
-    return str(answer.json()["message"])
-
-
-async def test_every_reason_is_named_at_once_and_the_mended_files_are_taken(
-    platform: Platform, key: str, folder: Path
-) -> None:
-    files = files_in(folder)
-    config = {**json.loads(files["config.json"]), "hidden_act": "swash", "num_attention_heads": 5}
-    bad = {
-        **files,
-        "config.json": json.dumps(config).encode(),
-        "tokenizer.json": b"{}",
-        "model.safetensors": b"\xff" * 100,
-        "1_Pooling/config.json": b'{"pooling_mode": "median"}',
-    }
-    message = await refusal_of(platform, key, bad)
-    for reason in ("swash", "do not divide into 5 attention heads", "tokenizer.json", "model.safetensors", "median"):
-        assert reason in message
-    await send(platform, key, files)
-    assert (await validate(platform, key)).status_code == 200
-
-
-@on_sqlite_only
-async def test_weights_that_do_not_fit_are_named(platform: Platform, key: str, folder: Path) -> None:
-    tensors = load_file(folder / "model.safetensors")
-    gone = "embeddings.position_embeddings.weight"
-    save_file({name: values for name, values in tensors.items() if name != gone}, folder / "model.safetensors")
-    assert f"{gone} is missing" in await refusal_of(platform, key, files_in(folder))
-
-
-def _overlapping(content: bytes) -> bytes:
-    (size,) = struct.unpack("<Q", content[:8])
-    header = json.loads(content[8 : 8 + size])
-    first, second = [name for name in header if name != "__metadata__"][:2]
-    header[second] = header[first]
-    raw = json.dumps(header).encode()
-    return struct.pack("<Q", len(raw)) + raw + content[8 + size :]
-
-
-def _names_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-@on_sqlite_only
-async def test_hostile_files_are_refused_and_nothing_is_written_outside(
-    platform: Platform, key: str, folder: Path, tmp_path: Path
-) -> None:
-    files = files_in(folder)
-    config = json.loads(files["config.json"])
-    modules = json.loads(files["modules.json"])
-    modules[1]["path"] = "../../../etc"
-    cases = {
-        "overlaps": {"model.safetensors": _overlapping(files["model.safetensors"])},
-        "its header claims": {"model.safetensors": struct.pack("<Q", 2**62) + b"{}"},
-        "keys, more than": {"config.json": json.dumps({**config, **{f"k{n}": n for n in range(10_000)}}).encode()},
-        "a folder inside the model": {"modules.json": json.dumps(modules).encode()},
-        "is larger than": {"config.json": b" " * (5 << 20)},
-        "vocab_size": {"config.json": json.dumps({**config, "vocab_size": 2**40}).encode()},
-    }
-    before = _names_in(tmp_path)
-    for said, changed in cases.items():
-        assert said in await refusal_of(platform, key, {**files, **changed})
-        await told(platform, key, "DELETE", f"{MODELS}/mine")
-    assert _names_in(tmp_path) - before <= {"models", "objects"}
-    assert not [name for name in _names_in(tmp_path / "models") if "making" in name]
-
-
 @pytest.mark.parametrize("architecture", ["qwen3", "model2vec", "static_embedding"])
 @on_sqlite_only
 async def test_other_kinds_of_networks_are_served_too(
@@ -348,6 +206,35 @@ async def test_other_kinds_of_networks_are_served_too(
     found = (await embed(platform, key, TEXTS)).json()
     got = np.array([one["embedding"] for one in found["data"]], np.float32)
     np.testing.assert_allclose(got, vectors_of(folder), atol=1e-6)
+
+
+async def test_models_that_the_server_was_started_with_are_everybodys_in_account_fireworks(
+    platform: Platform, key: str, tmp_path: Path
+) -> None:
+    for account_id, slug in (("fireworks", "small"), ("acme", "house")):
+        platform.deps.registry.add(ServedModel(account_id, slug, fake_model(tmp_path / slug), now()))
+    (listed,) = (await told(platform, key, "GET", "/v1/accounts/fireworks/models"))["models"]
+    assert (listed["name"], listed["state"]) == ("accounts/fireworks/models/small", "READY")
+    found = await told(platform, key, "GET", "/v1/accounts/fireworks/models/small")
+    assert [ref["state"] for ref in found["deployedModelRefs"]] == ["DEPLOYED"]
+    assert (found["public"], found["kind"], found["contextLength"] > 0) == (True, "EMBEDDING_MODEL", True)
+    assert (await told(platform, key, "GET", f"{MODELS}/house"))["name"] == "accounts/acme/models/house"
+    assert (await create(platform, key, "house")).status_code == 409
+    assert (await platform.call(key, "DELETE", "/v1/accounts/fireworks/models/small")).status_code == 403
+    refused = await platform.call(key, "GET", "/v1/accounts/fireworks/models", params={"filter": "state=READY"})
+    assert refused.status_code == 400
+
+
+async def test_model_is_not_taken_from_under_a_request_that_runs(platform: Platform, key: str, folder: Path) -> None:
+    await upload(platform, key, folder)
+    texts = [" ".join(TEXTS)] * 64
+    answers = [asyncio.create_task(embed(platform, key, texts)) for _ in range(4)]
+    pool = platform.gateway.models.pool
+    sha256 = next(iter(names_in(platform.gateway.models.folders.directory)))
+    while not all(answer.done() for answer in answers):
+        pool.forget(sha256)
+        await asyncio.sleep(0)
+    assert [answer.result().status_code for answer in answers] == [200] * 4
 
 
 async def test_list_is_filtered_and_the_catalogues_models_are_everybodys(platform: Platform, key: str) -> None:

@@ -25,6 +25,18 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def names_in(folder: Path) -> set[str]:
+    """Return what is directly in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+async def told(platform: Platform, key: str, method: str, path: str, **options: Any) -> Any:
+    """Return what a call answers, which must succeed."""
+    answer = await platform.call(key, method, path, **options)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
 async def create(platform: Platform, key: str, model_id: str = "mine", **model: Any) -> httpx2.Response:
     """Create a model without files."""
     body = {"modelId": model_id, "model": {"kind": "EMBEDDING_MODEL", **model}}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from embergate.clock import now
-from embergate.errors import UnavailableError
+from embergate.errors import NotFoundError, UnavailableError
 from embergate.gateway.models.names import content_sha256, is_read
 from embergate.gateway.models.store import ModelFile
 from embergate.ids import new_id
@@ -50,6 +50,8 @@ class ModelFolders:
             await asyncio.to_thread(_publish, making, home)
         except OSError as error:
             raise UnavailableError(f"a model's files cannot be put where they are read: {error.strerror}") from error
+        except NotFoundError as error:  # of a model that was deleted a moment ago, or from a store that lost it
+            raise UnavailableError("a file of the model is not in the store any more") from error
         finally:
             await asyncio.to_thread(shutil.rmtree, making, ignore_errors=True)
         return home / NAME

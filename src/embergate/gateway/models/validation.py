@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final
 
@@ -17,7 +17,7 @@ from embergate.engine.folder_check import FolderReport, check_folder
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.spec import ModelSpec
 from embergate.engine.model_pool import Content
-from embergate.errors import FailedPreconditionError, ModelError
+from embergate.errors import FailedPreconditionError, ModelError, NotFoundError
 from embergate.gateway.call import Call
 from embergate.gateway.models import store
 from embergate.gateway.models.names import content_sha256, is_read, weights_bytes
@@ -71,7 +71,8 @@ async def _received(
     missing, sizes = [], {}
     for name, file in announced.items():
         if await objects.find(store.arrival_of(row, name)) is not None:
-            await objects.move(store.arrival_of(row, name), store.key_of(row, name))
+            with suppress(NotFoundError):  # another call has just done so
+                await objects.move(store.arrival_of(row, name), store.key_of(row, name))
         found = await objects.find(store.key_of(row, name))
         if found is None:
             missing.append(name)
