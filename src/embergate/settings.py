@@ -188,6 +188,15 @@ class Settings(BaseSettings):
         description="What matrix products are computed in, where a model has no precision of its own; `auto` is bf16 where the "
         "CPU has it, else f32.",
     )
+    model_memory_mb: int = Field(
+        4096,
+        ge=1,
+        description="Megabytes that the weights of uploaded models may take in memory together; what was used longest ago "
+        "makes room. The models of `models` are not counted, and stay.",
+    )
+    model_idle_s: int = Field(
+        1800, ge=1, description="Seconds after which an uploaded model that nobody uses is unloaded."
+    )
     offline: bool = Field(False, description="Never ask the Hub; serve what is on this machine.")
     self_check: bool = Field(
         True, description="At load, compare the served precision with f32 on a few texts and measure tokens/s."

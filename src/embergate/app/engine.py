@@ -23,7 +23,7 @@ from embergate.engine.loading.sources import identify
 from embergate.engine.loading.spec import ModelSpec, PoolingMode, Precision
 from embergate.engine.loading.weights import Weights
 from embergate.engine.memory import MemoryMeter
-from embergate.engine.registry import Registry, ServedModel, resource_of
+from embergate.engine.registry import ServedModel, resource_of
 from embergate.engine.scheduler import SchedulerLimits
 from embergate.engine.self_check import check_model
 from embergate.errors import ConfigurationError, EmbergateError, ModelError
@@ -51,7 +51,17 @@ def build_deps(settings: Settings, gateway: GatewayDeps) -> Deps:
         timeout_s=settings.request_timeout_s,
     )
     metrics = Metrics(gateway.metrics.registry)
-    return Deps(engine, Registry(), gateway.authenticator, gateway.policies, gateway.meter, limits, metrics)
+    parts = gateway.models
+    return Deps(
+        engine,
+        parts.registry,
+        gateway.authenticator,
+        gateway.policies,
+        gateway.meter,
+        limits,
+        metrics,
+        own_models=parts.uploaded,
+    )
 
 
 def check_models(settings: Settings) -> None:
@@ -115,6 +125,7 @@ def serving_lifespan(
         await asyncio.wait([upkeep])  # what it is writing is written before the database is closed
         await settle(gateway)
         await gateway.meter.close()
+        await gateway.models.pool.close()
         await gateway.objects.close()
         await gateway.database.close()
         await asyncio.to_thread(deps.engine.close)

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from embergate.aip.paging import PageTokens
 from embergate.app.objects import FileOptions, file_options, prepare_objects, signer_of
+from embergate.app.uploaded_models import PoolOptions, model_parts, pool_options
 from embergate.errors import ConfigurationError
 from embergate.gateway.authentication import DatabaseAuthenticator
 from embergate.gateway.credits.service import MAX_GUESSES
@@ -109,6 +110,7 @@ def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None
             registry=registry,
         ),
         file_options(settings),
+        pool_options(settings),
     )
     return replace(gateway, usage_retention=timedelta(days=settings.usage_retention_days))
 
@@ -132,6 +134,7 @@ def gateway_over(
     oidc: OidcClient | None = None,
     options: MeterOptions | None = None,
     files: FileOptions | None = None,
+    pool: PoolOptions | None = None,
 ) -> GatewayDeps:
     """Return the gateway's parts over a database and the secrets that belong to it."""
     rules, options, files = rules or SessionRules(), options or MeterOptions(), files or FileOptions()
@@ -164,6 +167,7 @@ def gateway_over(
         code_guesses=MovingWindow(MAX_GUESSES),
         objects=files.objects,
         signer=signer_of(files, keyring),
+        models=model_parts(database, files, pool or PoolOptions()),
         webhook=options.webhook,
     )
 

@@ -16,6 +16,7 @@ from embergate.storage.objects.protocol import Objects
 from embergate.web.keyring import Keyring
 
 OBJECTS_FOLDER: Final = "objects"
+MODELS_FOLDER: Final = "models"
 BUCKET_SCHEMES: Final = ("s3", "gs", "az")
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
@@ -26,6 +27,8 @@ class FileOptions:
 
     objects: Objects = field(default_factory=lambda: LocalObjects(Path("/nonexistent")))
     public_url: str = ""
+    # Where the files of uploaded models are put to be read.
+    models_folder: Path = Path("/nonexistent")
 
 
 def file_options(settings: Settings) -> FileOptions:
@@ -33,7 +36,9 @@ def file_options(settings: Settings) -> FileOptions:
 
     Raises: ConfigurationError if a URL is none, or the extra that it needs is not installed.
     """
-    return FileOptions(_objects_of(settings), _checked_public_url(settings.public_url))
+    return FileOptions(
+        _objects_of(settings), _checked_public_url(settings.public_url), settings.data_dir / MODELS_FOLDER
+    )
 
 
 def prepare_objects(settings: Settings) -> None:

@@ -21,6 +21,7 @@ from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.ended_keys import EndedKeyError, EndedKeys
 from embergate.gateway.files import routes as files
 from embergate.gateway.models import config_routes as model_configs
+from embergate.gateway.models import routes as models
 from embergate.gateway.policy_settings import routes as policy_settings
 from embergate.gateway.pricing_plans import routes as pricing_plans
 from embergate.gateway.quotas import routes as quotas
@@ -46,6 +47,7 @@ ROOMS: Final = (
     billing,
     pricing_plans,
     model_configs,
+    models,
     datasets,
     batch_jobs,
 )

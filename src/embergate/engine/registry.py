@@ -21,6 +21,8 @@ from embergate.errors import ConfigurationError, ModelNotFoundError
 
 CATALOG_ACCOUNT: Final = "fireworks"
 MAX_SLUG_CHARACTERS: Final = 63
+# What all that accounts have uploaded are called in metrics and logs.
+UPLOADED: Final = "uploaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,15 @@ class ServedModel:
     memory: MemoryUse | None = None
     # Billionths of a dollar a token, by the model's size.
     list_price_nanos: int = 0
+    # By an account, which may call it what it likes.
+    is_uploaded: bool = False
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         """Work out every name that this model answers to."""
-        names = {self.id, f"{CATALOG_ACCOUNT}/{self.id}", self.model.spec.name, *self.deployments}
+        names = {self.id, f"{CATALOG_ACCOUNT}/{self.id}", *self.deployments}
+        if not self.is_uploaded:
+            names.add(self.model.spec.name)
         if self.account == CATALOG_ACCOUNT:
             names.add(self.public_name)
         object.__setattr__(self, "names", frozenset(names))
@@ -52,6 +58,8 @@ class ServedModel:
     @property
     def public_name(self) -> str:
         """A name that tells nothing of the account: `fireworks/<slug>` for the catalogue's models, else `<slug>`."""
+        if self.is_uploaded:
+            return UPLOADED
         return f"{CATALOG_ACCOUNT}/{self.slug}" if self.account == CATALOG_ACCOUNT else self.slug
 
     @property

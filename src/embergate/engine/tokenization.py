@@ -57,7 +57,7 @@ class TextTokenizer:
         self._vocab_size = spec.vocab_size
         self._add_special_tokens = spec.add_special_tokens
         self._lowercase = spec.lowercase
-        self._tokenizer = _read_tokenizer(spec.folder / "tokenizer.json")
+        self._tokenizer = read_tokenizer(spec.folder / "tokenizer.json")
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         with _readable_errors():
@@ -235,7 +235,8 @@ def _length_of(row: TokenizedText, max_tokens: int) -> int:
     return row.num_tokens_before_cut if num_tokens == max_tokens else num_tokens
 
 
-def _read_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a tokenizer.json. Raises: ModelError if it is missing, too large, or none."""
     if not path.is_file():
         raise ModelError(
             f"{path.parent.name} has no tokenizer.json; make it with transformers: "

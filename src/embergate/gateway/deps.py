@@ -26,6 +26,7 @@ from embergate.web.metering import Meter
 from embergate.web.policy import ModelPolicies
 
 if TYPE_CHECKING:
+    from embergate.gateway.models.serving import ModelParts
     from embergate.gateway.usage.suspension import Reviews
     from embergate.gateway.webhooks.webhook import Webhook
 
@@ -87,6 +88,8 @@ class GatewayDeps:
     # Where files are, and the URLs that clients reach them by.
     objects: Objects
     signer: UrlSigner
+    # What is served, and what accounts have uploaded to be served.
+    models: ModelParts
     # How long the records of calls are kept.
     usage_retention: timedelta = DEFAULT_RETENTION
     # Where warnings are sent to, if anywhere.

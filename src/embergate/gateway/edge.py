@@ -56,6 +56,8 @@ class Operation:
     audited: bool = False
     # A call without `needs` that is told by a credential in its header too.
     takes_credential: bool = False
+    # Whether some of what other accounts have may be seen by all; then the room itself refuses the rest.
+    shows_others: bool = False
 
     def route(self, summary: str, *, variant: str = "") -> dict[str, Any]:
         """Return what the router needs to know; `**operation.route("…")` in the decorator.
@@ -93,11 +95,11 @@ class Operation:
         async with unit_of_work(call, writes=self.writes, audited=self.is_audited):
             _check_text(request)
             if caller is not None and self.needs is not None:
-                require(caller, self.needs, account_id=account_id)
+                require(caller, self.needs, account_id=None if self.shows_others else account_id)
             if self.takes is not None:
                 request.state.json = await read_json(request, is_required=self._needs_body)
                 event.payload["body"] = redact_body(request.state.json, self.takes)
-            if caller is not None and account_id != caller.account:
+            if caller is not None and account_id != caller.account and not self.shows_others:
                 # Only now: who may not know gets a 403, and a slow body must not hold the lock that a statement takes.
                 await accounts.get(call.db, account_id)
             request.state.call = call

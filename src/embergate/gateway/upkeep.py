@@ -14,6 +14,7 @@ from embergate.gateway.api_keys.store import note_use
 from embergate.gateway.batch_jobs.pausing import resume_paid
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.files.doomed import delete_doomed
+from embergate.gateway.models.store import contents_of_all
 from embergate.gateway.sessions import service as sessions
 from embergate.gateway.usage.retention import purge_records
 from embergate.gateway.webhooks.delivery import deliver
@@ -106,6 +107,20 @@ async def purge_ended_jobs(gateway: GatewayDeps) -> None:
     await purge_jobs(gateway.database)
 
 
+async def unload_models(gateway: GatewayDeps) -> None:
+    """Unload uploaded models that nobody has used for long."""
+    num_unloaded = gateway.models.pool.evict_idle()
+    if num_unloaded:
+        log.info("idle_models_unloaded", num_models=num_unloaded)
+
+
+async def sweep_model_folders(gateway: GatewayDeps) -> None:
+    """Remove the folders of models that were deleted. Raises: UnavailableError."""
+    async with gateway.database.reading() as db:
+        needed = await contents_of_all(db)
+    await gateway.models.folders.sweep(needed, UNFINISHED_FOR.total_seconds())
+
+
 TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (SETTLE_EVERY_S, settle),
     (REVIEW_EVERY_S, review_accounts),
@@ -116,4 +131,6 @@ TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (SETTLE_EVERY_S, delete_files),
     (SETTLE_EVERY_S, resume_batch_jobs),
     (PURGE_EVERY_S, purge_ended_jobs),
+    (SETTLE_EVERY_S, unload_models),
+    (PURGE_EVERY_S, sweep_model_folders),
 )

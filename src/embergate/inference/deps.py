@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
@@ -14,6 +15,7 @@ from embergate.errors import ForbiddenError, ModelLoadingError, ModelNotFoundErr
 from embergate.web.caller import Authenticator
 from embergate.web.metering import Meter
 from embergate.web.metrics import Metrics
+from embergate.web.own_models import OwnModels
 from embergate.web.policy import ModelPolicies
 from embergate.web.tracing import UNTRACED, Tracer
 
@@ -41,6 +43,8 @@ class Deps:
     # Whoever gathers spans, if anybody does.
     tracer: Tracer | None = None
     is_ready: bool = False
+    # What accounts have uploaded, if they may.
+    own_models: OwnModels | None = None
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Return the span of a stage of the request, to be entered."""
@@ -55,15 +59,27 @@ class Deps:
                 raise ModelLoadingError from None
             raise
 
-    async def get_allowed_model(self, name: str, account_id: str) -> ServedModel:
-        """Find a served model that the account may use. Raises: as `get_model`, and ForbiddenError."""
-        served = self.get_model(name)
-        if not await self.policies.allows(account_id, served.names):
-            raise ForbiddenError(
-                f"the account's policy does not allow {served.id}; an admin of the account can change its policySettings",
-                param="model",
-            )
-        return served
+    @asynccontextmanager
+    async def using_model(self, name: str, account_id: str) -> AsyncIterator[ServedModel]:
+        """Keep a model that the account may use for as long as the context lasts; an uploaded one may be loaded for it.
+
+        Raises: as `get_model`, ForbiddenError, and as `OwnModels.using`.
+        """
+        async with self._opened(name, account_id) as served:
+            if not await self.policies.allows(account_id, served.names):
+                raise ForbiddenError(
+                    f"the account's policy does not allow {served.id}; an admin of the account can change its policySettings",
+                    param="model",
+                )
+            yield served
+
+    def _opened(self, name: str, account_id: str) -> AbstractAsyncContextManager[ServedModel]:
+        try:
+            return nullcontext(self.get_model(name))
+        except (ModelNotFoundError, ModelLoadingError) as error:
+            if self.own_models is None:
+                raise
+            return self.own_models.using(name, account_id, error)
 
 
 def _deps_of(request: Request) -> Deps:

@@ -72,39 +72,41 @@ async def _answer(request: Request, caller: Caller, deps: Deps, timer: asyncio.T
     started_at_s = monotonic_s()
     raw = await request.body()
     body, inputs = await _parse(raw, deps)
-    served = await deps.get_allowed_model(body.model, caller.account)
-    options = _options_of(body, served, tenant=caller.account)
-    fingerprint = served.model.fingerprint_of(
-        dimensions=options.dimensions, normalize=options.normalize, prompt=options.prompt
-    )
-    _check_fingerprint(request.headers.get(EXPECTED_FINGERPRINT_HEADER), fingerprint)
-    demand = _demand_of(request, raw, caller, served)
-    async with deps.meter.open(demand) as tab:
-        try:
-            if demand.is_dry_run:
-                counts = await until_disconnect(
-                    request.receive, deps.engine.count_tokens(served.model, inputs, options)
-                )
-                return await answer_dry_run(deps, served, body.model, tab, counts)
-            with deps.stage("tokenize"):
-                tokenized = await until_disconnect(request.receive, deps.engine.tokenize(served.model, inputs, options))
-            note(model=served.public_name, prompt_tokens=sum(tokenized.num_tokens))
-            with deps.stage("reserve"):
-                await tab.reserve(tokenized.num_tokens)
-            with deps.stage("queue_and_forward"):
-                result = await until_disconnect(request.receive, deps.engine.run(served.model, tokenized, options))
-            with deps.stage("encode"):
-                response = await _respond(deps, body, served, result, fingerprint, started_at_s)
-            timer.reschedule(None)  # what is charged is answered
-            with deps.stage("settle"):
-                await tab.settle()
-        except EmbergateError as error:
-            if body.has_one_input:
-                _name_as_sent(error)
-            error.headers = {**tab.headers, **error.headers}
-            raise
-        response.headers.update(tab.headers)
-    return response
+    async with deps.using_model(body.model, caller.account) as served:
+        options = _options_of(body, served, tenant=caller.account)
+        fingerprint = served.model.fingerprint_of(
+            dimensions=options.dimensions, normalize=options.normalize, prompt=options.prompt
+        )
+        _check_fingerprint(request.headers.get(EXPECTED_FINGERPRINT_HEADER), fingerprint)
+        demand = _demand_of(request, raw, caller, served)
+        async with deps.meter.open(demand) as tab:
+            try:
+                if demand.is_dry_run:
+                    counts = await until_disconnect(
+                        request.receive, deps.engine.count_tokens(served.model, inputs, options)
+                    )
+                    return await answer_dry_run(deps, served, body.model, tab, counts)
+                with deps.stage("tokenize"):
+                    tokenized = await until_disconnect(
+                        request.receive, deps.engine.tokenize(served.model, inputs, options)
+                    )
+                note(model=served.public_name, prompt_tokens=sum(tokenized.num_tokens))
+                with deps.stage("reserve"):
+                    await tab.reserve(tokenized.num_tokens)
+                with deps.stage("queue_and_forward"):
+                    result = await until_disconnect(request.receive, deps.engine.run(served.model, tokenized, options))
+                with deps.stage("encode"):
+                    response = await _respond(deps, body, served, result, fingerprint, started_at_s)
+                timer.reschedule(None)  # what is charged is answered
+                with deps.stage("settle"):
+                    await tab.settle()
+            except EmbergateError as error:
+                if body.has_one_input:
+                    _name_as_sent(error)
+                error.headers = {**tab.headers, **error.headers}
+                raise
+            response.headers.update(tab.headers)
+        return response
 
 
 def _demand_of(request: Request, raw: bytes, caller: Caller, served: ServedModel) -> Demand:

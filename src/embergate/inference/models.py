@@ -27,12 +27,14 @@ async def list_models(caller: CurrentCaller, deps: CurrentDeps) -> Response:
 @router.get("/models/{model_id:path}", responses={200: {"model": Model}, **ERRORS}, summary="Describe one model")
 async def get_model(model_id: str, caller: CurrentCaller, deps: CurrentDeps) -> Response:
     """Return one model, by any form of its name; slashes may be sent as they are or as %2F."""
-    return JSONResponse(describe(await deps.get_allowed_model(model_id, caller.account)))
+    async with deps.using_model(model_id, caller.account) as served:
+        return JSONResponse(describe(served))
 
 
 def describe(served: ServedModel) -> dict[str, Any]:
     """Return a model as clients read it, with our own facts behind the ones they know."""
     spec, check = served.model.spec, served.self_check
+    name = served.slug if served.is_uploaded else spec.name
     description: dict[str, Any] = {
         "id": served.id,
         "object": "model",
@@ -43,7 +45,7 @@ def describe(served: ServedModel) -> dict[str, Any]:
         "supports_image_input": False,
         "supports_tools": False,
         "context_length": spec.max_tokens,
-        "hub_id": spec.name,
+        "hub_id": name,
         "revision": spec.revision,
         "dimensions": spec.dimensions,
         "max_input_tokens": spec.max_tokens,

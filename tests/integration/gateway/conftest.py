@@ -22,7 +22,7 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalObjects]:
 
 
 @pytest.fixture
-async def platform(database: Database, store: LocalObjects) -> AsyncIterator[Platform]:
-    made = Platform(database, files=FileOptions(store))
+async def platform(database: Database, store: LocalObjects, tmp_path: Path) -> AsyncIterator[Platform]:
+    made = Platform(database, files=FileOptions(store, models_folder=tmp_path / "models"))
     yield made
     made.close()

@@ -14,8 +14,8 @@ from argon2 import PasswordHasher
 from embergate.app.asgi import create_app
 from embergate.app.gateway import MeterOptions, gateway_over
 from embergate.app.objects import FileOptions
+from embergate.app.uploaded_models import PoolOptions
 from embergate.engine.engine import Engine
-from embergate.engine.registry import Registry
 from embergate.gateway.accounts import service as accounts
 from embergate.gateway.accounts.schemas import Account
 from embergate.gateway.api_keys import service as api_keys
@@ -81,23 +81,25 @@ class Platform:
         quotas: Mapping[str, int] | None = None,
         webhook: Webhook | None = None,
         files: FileOptions | None = None,
+        pool: PoolOptions | None = None,
     ) -> None:
         self.database = database
         self.keyring = Keyring(master_keys)
         self.hasher = QuickHasher()
         options = MeterOptions(limiter or MemoryLimiter(), QuotaDefaults(quotas), webhook=webhook)
-        gateway = gateway_over(database, self.keyring, rules, oidc, options, files)
+        gateway = gateway_over(database, self.keyring, rules, oidc, options, files, pool)
         self.gateway = replace(gateway, sessions=replace(gateway.sessions, passwords=Passwords(self.hasher)))
         limits = InferenceLimits(timeout_s=30)
         self.deps = Deps(
             Engine(),
-            Registry(),
+            gateway.models.registry,
             gateway.authenticator,
             gateway.policies,
             gateway.meter,
             limits,
             Metrics(gateway.metrics.registry),
             is_ready=True,
+            own_models=gateway.models.uploaded,
         )
         self.app = create_app(self.deps, self.gateway)
 

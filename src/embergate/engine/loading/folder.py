@@ -67,7 +67,7 @@ def read_folder(
     refuse_quantized(config)
     network = _read_network(model_type, config, modules)
     sizes = network or ForeignSizes.read(config)
-    stages = _pooling_of(folder, modules, config, pooling)
+    stages = pooling_of(folder, modules, config, pooling)
     dimensions = _dimensions(stages, sizes.hidden_size)
     matryoshka = _matryoshka_dimensions(config, dimensions)
     spec = ModelSpec(
@@ -106,7 +106,8 @@ def _read_network(model_type: str, config: ConfigReader, modules: Modules) -> Ne
     return kind.read(config) if kind is not None else None
 
 
-def _pooling_of(folder: Path, modules: Modules, config: ConfigReader, asked: PoolingMode | None) -> PoolingSpec:
+def pooling_of(folder: Path, modules: Modules, config: ConfigReader, asked: PoolingMode | None) -> PoolingSpec:
+    """Return how a folder's model pools, by its files or else as asked. Raises: ModelError if neither says it."""
     stated = modules.pooling
     if stated is None and config.values.get("model_type") == MODEL2VEC:
         stated = PoolingSpec((PoolingMode.MEAN,), normalize=config.boolean("normalize", default=False))

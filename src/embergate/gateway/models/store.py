@@ -1,0 +1,118 @@
+"""The SQL of models, and the keys of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import insert as insert_rows
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from embergate.errors import NotFoundError
+from embergate.gateway.models.schemas import Model, ModelState
+from embergate.gateway.resource_type import ListRules, ResourceType
+from embergate.storage.insertion import insert_if_absent
+from embergate.storage.tables.models import ModelFileRow, ModelRow
+
+MODELS: Final = ResourceType(
+    ModelRow,
+    Model,
+    pattern="accounts/{account}/models/{model}",
+    columns={"status.code": ModelRow.status_code, "status.message": ModelRow.status_message},
+    extra=lambda row: {
+        "status": {"code": row.status_code, "message": row.status_message},
+        "supports_serverless": row.state == ModelState.READY,
+        **row.details,
+    },
+    rules=ListRules(default_order="create_time", searched=("display_name", "id")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file's size in bytes, and its sha256 in hex, which is empty until it was read."""
+
+    size: int
+    sha256: str = ""
+
+
+async def find(db: AsyncSession, account_id: str, model_id: str, *, for_update: bool = False) -> ModelRow | None:
+    """Return a model, locked against others' changes if asked, None if there is none."""
+    statement = select(ModelRow).where(ModelRow.account_id == account_id, ModelRow.id == model_id)
+    return (await db.execute(statement.with_for_update() if for_update else statement)).scalar_one_or_none()
+
+
+async def get(db: AsyncSession, account_id: str, model_id: str, *, for_update: bool = False) -> ModelRow:
+    """Return a model, locked against others' changes if asked. Raises: NotFoundError."""
+    row = await find(db, account_id, model_id, for_update=for_update)
+    if row is None:
+        raise NotFoundError("resource not found")
+    return row
+
+
+async def insert(db: AsyncSession, row: ModelRow) -> bool:
+    """Insert a model unless the account has one of this id; return whether it was inserted."""
+    values = {column.key: getattr(row, column.key) for column in ModelRow.__table__.columns}
+    return await insert_if_absent(db, ModelRow, values)
+
+
+async def delete(db: AsyncSession, row: ModelRow) -> None:
+    """Delete a model and the list of its files."""
+    await replace_files(db, row, {})
+    await db.delete(row)
+
+
+async def contents_of_all(db: AsyncSession) -> set[str]:
+    """Return what the models of all accounts are made of, as `content_sha256`."""
+    return set(await db.scalars(select(ModelRow.content_sha256).distinct()))
+
+
+async def files_of(db: AsyncSession, row: ModelRow) -> dict[str, ModelFile]:
+    """Return what is known of each file by its name, in the order of the names."""
+    statement = select(ModelFileRow.filename, ModelFileRow.size, ModelFileRow.sha256).where(_is_of(row))
+    found = (await db.execute(statement.order_by(ModelFileRow.filename))).all()
+    return {name: ModelFile(size, sha256) for name, size, sha256 in found}
+
+
+async def replace_files(db: AsyncSession, row: ModelRow, files: Mapping[str, ModelFile]) -> None:
+    """Make these files, and no others, those of a model."""
+    await db.execute(delete_rows(ModelFileRow).where(_is_of(row)))
+    rows = [
+        {
+            "account_id": row.account_id,
+            "model_id": row.id,
+            "filename": name,
+            "size": file.size,
+            "sha256": file.sha256,
+        }
+        for name, file in files.items()
+    ]
+    if rows:
+        await db.execute(insert_rows(ModelFileRow), rows)
+
+
+def folder_of(row: ModelRow) -> str:
+    """Return the prefix of the keys of a model's files."""
+    return f"models/{row.account_id}/{row.uid}"
+
+
+def arrivals_of(row: ModelRow) -> str:
+    """Return the prefix of the keys that files are uploaded to; whoever has such a URL may write there for an hour."""
+    return f"arrivals/{row.account_id}/{row.uid}"
+
+
+def key_of(row: ModelRow, filename: str) -> str:
+    """Return the key of one of its files."""
+    return f"{folder_of(row)}/{filename}"
+
+
+def arrival_of(row: ModelRow, filename: str) -> str:
+    """Return the key that a file is uploaded to."""
+    return f"{arrivals_of(row)}/{filename}"
+
+
+def _is_of(row: ModelRow) -> ColumnElement[bool]:
+    return (ModelFileRow.account_id == row.account_id) & (ModelFileRow.model_id == row.id)

@@ -1,0 +1,158 @@
+"""Uploads of models that are not whole, are wrong or are made to harm: each is refused by every reason, and nothing escapes."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.integration.gateway.platform import Platform, on_sqlite_only
+from tests.integration.gateway.uploading import MODELS, create, files_in, model_folder, names_in, send, told, validate
+
+
+@pytest.fixture
+async def key(platform: Platform) -> str:
+    return await platform.add_account("acme")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return model_folder(tmp_path / "published")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../x.json", "no part of a file's name begins with a dot"),
+        (".gitattributes", "leave such files out"),
+        ("a/.hidden/x.json", "leave such files out"),
+        ("/etc/passwd", "is not a file name"),
+        ("a//b.json", "is not a file name"),
+        ("a/b/c/d.json", "is not a file name"),
+        ("a b.json", "is not a file name"),
+        ("pytorch_model.bin", "Upload safetensors only"),
+        ("sub/model.PT", "Upload safetensors only"),
+    ],
+)
+@on_sqlite_only
+async def test_file_that_could_do_harm_is_refused_by_its_name(
+    platform: Platform, key: str, name: str, message: str
+) -> None:
+    await create(platform, key)
+    body = {"filenameToSize": {"config.json": "2", name: "5"}}
+    answer = await platform.call(key, "POST", f"{MODELS}/mine:getUploadEndpoint", json=body)
+    assert (answer.status_code, message in answer.json()["message"]) == (400, True), answer.text
+
+
+@on_sqlite_only
+async def test_file_that_is_a_folder_too_and_too_many_files_are_refused(platform: Platform, key: str) -> None:
+    await create(platform, key)
+    for names in (["a", "a/b"], [f"f{number}" for number in range(201)]):
+        body = {"filenameToSize": dict.fromkeys(names, "1")}
+        answer = await platform.call(key, "POST", f"{MODELS}/mine:getUploadEndpoint", json=body)
+        assert answer.status_code == 400, answer.text
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({}, "model.kind: HF_PEFT_ADDON (which a model is that says no kind) cannot be served here"),
+        ({"kind": "HF_BASE_MODEL"}, "model.kind: HF_BASE_MODEL cannot be served here"),
+        ({"kind": "EMBEDDING_MODEL", "colour": "red"}, 'unknown field "colour"'),
+    ],
+)
+@on_sqlite_only
+async def test_what_cannot_be_created_says_why(
+    platform: Platform, key: str, model: dict[str, Any], message: str
+) -> None:
+    answer = await platform.call(key, "POST", MODELS, json={"modelId": "mine", "model": model})
+    assert (answer.status_code, message in answer.json()["message"]) == (400, True), answer.text
+
+
+async def test_missing_files_are_all_named(platform: Platform, key: str, folder: Path) -> None:
+    await create(platform, key)
+    assert (await validate(platform, key)).json()["code"] == 9
+    files = files_in(folder)
+    body = {"filenameToSize": {name: str(len(content)) for name, content in files.items()}}
+    urls = (await told(platform, key, "POST", f"{MODELS}/mine:getUploadEndpoint", json=body))["filenameToSignedUrls"]
+    async with platform.client() as client:
+        assert (await client.put(urls["config.json"], content=files["config.json"])).status_code == 200
+    answer = await validate(platform, key)
+    assert (answer.status_code, answer.json()["code"]) == (400, 9)
+    assert all(name in answer.json()["message"] for name in files if name != "config.json")
+    assert (await validate(platform, key, configOnly="true")).status_code in {200, 400}
+    assert (await validate(platform, key, trustRemoteCode="true")).json()["code"] == 3
+
+
+async def refusal_of(platform: Platform, key: str, files: dict[str, bytes]) -> str:
+    """Return why files are no model."""
+    assert (await create(platform, key)).status_code == 200
+    await send(platform, key, files)
+    answer = await validate(platform, key)
+    assert (answer.status_code, answer.json()["code"]) == (400, 3), answer.text
+    assert (await told(platform, key, "GET", f"{MODELS}/mine"))["state"] == "UPLOADING"
+    return str(answer.json()["message"])
+
+
+async def test_every_reason_is_named_at_once_and_the_mended_files_are_taken(
+    platform: Platform, key: str, folder: Path
+) -> None:
+    files = files_in(folder)
+    config = {**json.loads(files["config.json"]), "hidden_act": "swash", "num_attention_heads": 5}
+    bad = {
+        **files,
+        "config.json": json.dumps(config).encode(),
+        "tokenizer.json": b"{}",
+        "model.safetensors": b"\xff" * 100,
+        "1_Pooling/config.json": b'{"pooling_mode": "median"}',
+    }
+    message = await refusal_of(platform, key, bad)
+    for reason in ("swash", "do not divide into 5 attention heads", "tokenizer.json", "model.safetensors", "median"):
+        assert reason in message
+    await send(platform, key, files)
+    assert (await validate(platform, key)).status_code == 200
+
+
+@on_sqlite_only
+async def test_weights_that_do_not_fit_are_named(platform: Platform, key: str, folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    gone = "embeddings.position_embeddings.weight"
+    save_file({name: values for name, values in tensors.items() if name != gone}, folder / "model.safetensors")
+    assert f"{gone} is missing" in await refusal_of(platform, key, files_in(folder))
+
+
+def _overlapping(content: bytes) -> bytes:
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    first, second = [name for name in header if name != "__metadata__"][:2]
+    header[second] = header[first]
+    raw = json.dumps(header).encode()
+    return struct.pack("<Q", len(raw)) + raw + content[8 + size :]
+
+
+@on_sqlite_only
+async def test_hostile_files_are_refused_and_nothing_is_written_outside(
+    platform: Platform, key: str, folder: Path, tmp_path: Path
+) -> None:
+    files = files_in(folder)
+    config = json.loads(files["config.json"])
+    modules = json.loads(files["modules.json"])
+    modules[1]["path"] = "../../../etc"
+    cases = {
+        "overlaps": {"model.safetensors": _overlapping(files["model.safetensors"])},
+        "its header claims": {"model.safetensors": struct.pack("<Q", 2**62) + b"{}"},
+        "keys, more than": {"config.json": json.dumps({**config, **{f"k{n}": n for n in range(10_000)}}).encode()},
+        "a folder inside the model": {"modules.json": json.dumps(modules).encode()},
+        "is larger than": {"config.json": b" " * (5 << 20)},
+        "vocab_size": {"config.json": json.dumps({**config, "vocab_size": 2**40}).encode()},
+    }
+    before = names_in(tmp_path)
+    for said, changed in cases.items():
+        assert said in await refusal_of(platform, key, {**files, **changed})
+        await told(platform, key, "DELETE", f"{MODELS}/mine")
+    assert names_in(tmp_path) - before <= {"models", "objects"}
+    assert not [name for name in names_in(tmp_path / "models") if "making" in name]
