@@ -18,6 +18,7 @@ WORDS: Final = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "d
 ACCOUNT: Final = "/v1/accounts/default"
 JOB: Final = f"{ACCOUNT}/batchInferenceJobs/job"
 DEADLINE_S: Final = 240.0
+OPEN: Final = {f"JOB_STATE_{name}" for name in ("VALIDATING", "RUNNING", "WRITING_RESULTS")}
 
 
 def rows() -> list[dict[str, Any]]:
@@ -47,7 +48,7 @@ def state_of(server: Server) -> Any:
 
 def finished(server: Server) -> Any:
     deadline = time.monotonic() + DEADLINE_S
-    while (job := state_of(server))["state"] in {"JOB_STATE_VALIDATING", "JOB_STATE_RUNNING"}:
+    while (job := state_of(server))["state"] in OPEN:
         assert time.monotonic() < deadline, job
         time.sleep(0.2)
     return job
@@ -82,7 +83,7 @@ def test_every_row_is_answered_and_billed_once_whichever_server_is_killed(
             deadline = time.monotonic() + 5 * random.Random(turn).random()
             while time.monotonic() < deadline and state_of(victim)["state"] != "JOB_STATE_COMPLETED":
                 time.sleep(0.05)
-            num_killed_at_work += state_of(victim)["state"] in {"JOB_STATE_VALIDATING", "JOB_STATE_RUNNING"}
+            num_killed_at_work += state_of(victim)["state"] in OPEN
             victim.process.kill()
             victim.process.wait()
             servers[turn % 2] = Server(tmp_path, **settings).__enter__().ready()

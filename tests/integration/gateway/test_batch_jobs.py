@@ -12,11 +12,13 @@ import pytest
 from sqlalchemy import func, select, update
 
 from embergate.clock import now
+from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.batch_jobs import rows as batch_rows
 from embergate.gateway.batch_jobs.pausing import resume_paid
 from embergate.gateway.files.doomed import delete_doomed
 from embergate.gateway.usage.tables import DIMENSIONS, DIMENSIONS_OF_RECORD, RECORDS
 from embergate.storage.objects.local import LocalObjects
+from embergate.storage.tables.accounts import AccountRow
 from embergate.storage.tables.jobs import JobChunkRow, JobRunRow
 from tests.integration.gateway.batches import (
     ACCOUNT,
@@ -212,6 +214,26 @@ async def test_job_whose_account_cannot_pay_is_paused_and_goes_on_when_it_can(
     assert (job["state"], job["status"]["code"], len(answers)) == ("JOB_STATE_COMPLETED", "OK", 6)
     batch = [row for row in await charged(platform) if row[2]]
     assert [row[1] for row in batch] == [chunk_nanos] * 3
+
+
+async def test_job_of_an_account_that_is_blocked_waits_until_it_is_not(
+    platform: Platform, key: str, store: LocalObjects
+) -> None:
+    await upload(platform, key, lines(rows_of(BODIES)))
+    await create(platform, key)
+
+    async def suspend(state: SuspendState) -> None:
+        async with platform.database.writing() as db:
+            await db.execute(update(AccountRow).values(suspend_state=state.value))
+
+    await suspend(SuspendState.BLOCKED_BY_ABUSE_RULE)
+    async with worker(platform):
+        job = await wait_for(platform, key, PAUSED)
+        assert "BLOCKED_BY_ABUSE_RULE" in job["status"]["message"]
+        assert await resume_paid(platform.database, store) == 0
+        await suspend(SuspendState.UNSUSPENDED)
+        assert await resume_paid(platform.database, store) == 1
+        assert (await wait_for(platform, key, ENDED))["state"] == "JOB_STATE_COMPLETED"
 
 
 @pytest.mark.usefixtures("small_chunks")

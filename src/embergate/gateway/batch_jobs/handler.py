@@ -116,6 +116,8 @@ class BatchHandler:
     async def finish(self, context: Context) -> Outcome:
         """Put together what is done. See `Handler`."""
         order, account_id = Order.of(context.job.payload), context.job.account_id
+        async with self._database.writing() as db:
+            await store.note_writing(db, context.job.id)
         results = [Results.of(chunk.result) async for chunk in context.done_chunks()]
         written = await output.write(self._objects, results_of(account_id, order.output_uid), results)
         return Outcome(commit=lambda db: output.keep(db, context.job, order, written))

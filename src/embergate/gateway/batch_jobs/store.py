@@ -102,6 +102,12 @@ async def change(db: AsyncSession, run_id: str, values: Mapping[str, Any]) -> No
     await db.execute(changed.execution_options(synchronize_session=False))
 
 
+async def note_writing(db: AsyncSession, run_id: str) -> None:
+    """Say that a job's results are being put together, unless it has another state than that of being done."""
+    chosen = BatchJobRow.run_id == run_id, BatchJobRow.state == JobState.JOB_STATE_RUNNING
+    await db.execute(update(BatchJobRow).where(*chosen).values(state=JobState.JOB_STATE_WRITING_RESULTS.value))
+
+
 async def add_progress(db: AsyncSession, run_id: str, *, num_succeeded: int, num_failed: int, num_tokens: int) -> None:
     """Count requests that are done."""
     await change(
