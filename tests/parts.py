@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from embergate.app.asgi import create_app
 from embergate.app.gateway import gateway_over
 from embergate.engine.engine import Engine
-from embergate.engine.registry import Registry
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.startup import first_account
 from embergate.inference.deps import Deps, InferenceLimits
@@ -41,7 +40,7 @@ async def parts_over(database_url: str, key: str, limits: InferenceLimits) -> As
     gateway = gateway_over(database, keyring)
     engine = Engine()
     metrics = Metrics(gateway.metrics.registry)
-    parts = (engine, Registry(), gateway.authenticator, gateway.policies, gateway.meter, limits, metrics)
+    parts = (engine, gateway.models.registry, gateway.authenticator, gateway.policies, gateway.meter, limits, metrics)
     yield Parts(*parts, gateway=gateway)
     engine.close()
     await gateway.meter.close()

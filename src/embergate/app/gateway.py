@@ -142,7 +142,8 @@ def gateway_over(
     sessions = SessionParts(rules, tokens, Passwords(), LoginAttempts(rules), _oidc_provider(oidc) if oidc else None)
     reviews = Reviews(database, keyring, by_webhook=options.webhook is not None)
     authenticator = DatabaseAuthenticator(database, keyring, tokens)
-    metrics = GatewayMetrics(options.registry)
+    models = model_parts(database, files, pool or PoolOptions())
+    metrics = GatewayMetrics(options.registry, models.registry)
     writer = UsageWriter(database, AccountWatch(reviews), metrics.usage)
     return GatewayDeps(
         database=database,
@@ -167,7 +168,7 @@ def gateway_over(
         code_guesses=MovingWindow(MAX_GUESSES),
         objects=files.objects,
         signer=signer_of(files, keyring),
-        models=model_parts(database, files, pool or PoolOptions()),
+        models=models,
         webhook=options.webhook,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from embergate.engine.registry import Registry
 from embergate.gateway.usage.metrics import UsageMetrics
 from embergate.gateway.webhooks.metrics import WebhookMetrics
 
@@ -11,8 +12,8 @@ from embergate.gateway.webhooks.metrics import WebhookMetrics
 class GatewayMetrics:
     """What the rooms count with."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Declare the metrics of every room."""
+    def __init__(self, registry: CollectorRegistry, models: Registry | None = None) -> None:
+        """Declare the metrics of every room; `models` are those that the server was started with."""
         self.registry = registry
-        self.usage = UsageMetrics(registry)
+        self.usage = UsageMetrics(registry, models)
         self.webhooks = WebhookMetrics(registry)

@@ -94,8 +94,9 @@ async def refusal_of(platform: Platform, key: str, files: dict[str, bytes]) -> s
     await send(platform, key, files)
     answer = await validate(platform, key)
     assert (answer.status_code, answer.json()["code"]) == (400, 3), answer.text
-    assert (await told(platform, key, "GET", f"{MODELS}/mine"))["state"] == "UPLOADING"
-    return str(answer.json()["message"])
+    kept, message = await told(platform, key, "GET", f"{MODELS}/mine"), str(answer.json()["message"])
+    assert (kept["state"], kept["status"]) == ("UPLOADING", {"code": "INVALID_ARGUMENT", "message": message})
+    return message
 
 
 async def test_every_reason_is_named_at_once_and_the_mended_files_are_taken(
@@ -115,6 +116,7 @@ async def test_every_reason_is_named_at_once_and_the_mended_files_are_taken(
         assert reason in message
     await send(platform, key, files)
     assert (await validate(platform, key)).status_code == 200
+    assert (await told(platform, key, "GET", f"{MODELS}/mine"))["status"] == {"code": "OK", "message": ""}
 
 
 @on_sqlite_only
@@ -123,6 +125,15 @@ async def test_weights_that_do_not_fit_are_named(platform: Platform, key: str, f
     gone = "embeddings.position_embeddings.weight"
     save_file({name: values for name, values in tensors.items() if name != gone}, folder / "model.safetensors")
     assert f"{gone} is missing" in await refusal_of(platform, key, files_in(folder))
+
+
+async def test_names_of_tensors_that_no_database_stores_are_told_all_the_same(
+    platform: Platform, key: str, folder: Path
+) -> None:
+    header = b'{"\\u0000\\ud800": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+    weights = struct.pack("<Q", len(header)) + header + bytes(4)
+    message = await refusal_of(platform, key, {**files_in(folder), "model.safetensors": weights})
+    assert "it begins with ??" in message
 
 
 def _overlapping(content: bytes) -> bytes:

@@ -30,7 +30,7 @@ async def test_charges_are_counted_by_model(platform: Platform) -> None:
     await call(platform, demand(3, model=OWN, list_price_nanos=100))
     for model, num_calls, cost_nanos in (
         ("fireworks/all-minilm-l6-v2", 3, 3 * COST_NANOS),
-        ("own-model", 1, 100 * TOKENS),
+        ("uploaded", 1, 100 * TOKENS),
     ):
         assert value(platform, "charged_requests_total", model=model) == num_calls
         assert value(platform, "charged_tokens_total", model=model) == num_calls * TOKENS

@@ -10,8 +10,10 @@ from functools import partial
 from typing import Final
 
 import numpy as np
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.aip.errors import InvalidArgumentError
+from embergate.aip.status import Code
 from embergate.clock import now
 from embergate.engine.folder_check import FolderReport, check_folder
 from embergate.engine.loaded_model import LoadedModel
@@ -27,6 +29,7 @@ from embergate.storage.objects.protocol import Objects
 from embergate.storage.tables.models import ModelRow
 
 MAX_TOLD: Final = 20
+MAX_STATUS_CHARACTERS: Final = 2000
 PROOF: Final = "The quick brown fox jumps over the lazy dog."
 SKIPPED_NOTHING: Final = "skipHfConfigValidation changes nothing: a model is served only if its configuration is right"
 
@@ -48,11 +51,15 @@ async def validate(call: Call, model_id: str, query: ValidateParameters) -> list
     files = await _received(call.deps.objects, row, announced, is_partial=query.config_only)
     warnings = [f"{name} is kept, and not read by this server" for name in files if not is_read(name)]
     warnings += [SKIPPED_NOTHING] if query.skip_hf_config_validation else []
-    report = await _checked(call, row, files, config_only=query.config_only)
-    if query.config_only:
-        return warnings
+    try:
+        report = await _checked(call, row, files, config_only=query.config_only)
+        if query.config_only:
+            return warnings
+        await _prove(call, row, files)
+    except InvalidArgumentError as error:
+        call.on_failure.append(partial(_note_refusal, row, error.message))
+        raise
     assert report.found is not None, "a folder without problems is a model. This is a bug."
-    await _prove(call, row, files)
     kept = await store.get(call.db, call.account_id, model_id, for_update=True)
     if kept.uid != row.uid or _sizes(await store.files_of(call.db, kept)) != _sizes(announced):
         raise FailedPreconditionError("the model was changed while it was read; try again", param="name")
@@ -104,7 +111,9 @@ async def _checked(call: Call, row: ModelRow, files: Mapping[str, ModelFile], *,
 
 def _refusal(problems: Sequence[str]) -> InvalidArgumentError:
     more = f"; and {len(problems) - MAX_TOLD} more" if len(problems) > MAX_TOLD else ""
-    return InvalidArgumentError("; ".join(problems[:MAX_TOLD]) + more, field="files")
+    told = "; ".join(problems[:MAX_TOLD]) + more
+    # Names of tensors come from the files as they are, and no database stores all that they may hold.
+    return InvalidArgumentError(told.encode("utf-8", "replace").decode().replace("\0", "?"), field="files")
 
 
 async def _prove(call: Call, row: ModelRow, files: Mapping[str, ModelFile]) -> None:
@@ -119,6 +128,13 @@ async def _prove(call: Call, row: ModelRow, files: Mapping[str, ModelFile]) -> N
         raise _refusal([error.message]) from error
 
 
+async def _note_refusal(row: ModelRow, message: str, db: AsyncSession) -> None:
+    """Keep the reasons in the model's status, until its files are checked again."""
+    kept = await store.find(db, row.account_id, row.id, for_update=True)
+    if kept is not None and kept.uid == row.uid and kept.state == ModelState.UPLOADING:
+        kept.status_code, kept.status_message = Code.INVALID_ARGUMENT, message[:MAX_STATUS_CHARACTERS]
+
+
 def _run_once(model: LoadedModel) -> None:
     rows = model.tokenizer.encode_texts([PROOF], truncate=True)
     if not np.isfinite(model.run(rows)).all():
@@ -131,6 +147,7 @@ def _sizes(files: Mapping[str, ModelFile]) -> dict[str, int]:
 
 def _make_ready(row: ModelRow, files: Mapping[str, ModelFile], spec: ModelSpec, num_parameters: int) -> None:
     row.state, row.update_time = ModelState.READY, now()
+    row.status_code, row.status_message = Code.OK, ""
     row.context_length = spec.max_tokens
     row.content_sha256, row.weights_bytes = content_sha256(files), weights_bytes(files)
     row.parameter_count = num_parameters

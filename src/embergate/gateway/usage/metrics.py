@@ -9,6 +9,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from embergate.engine.registry import UPLOADED, Registry
+from embergate.errors import ModelNotFoundError
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.money import NANOS_PER_UNIT
 from embergate.gateway.usage.charging import Charged
@@ -22,8 +24,9 @@ CATALOG: Final = "accounts/fireworks/models/"
 class UsageMetrics:
     """Metrics of the meter and its writer. Labels are models that are served, quotas' ids and states: never an account."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Declare the metrics."""
+    def __init__(self, registry: CollectorRegistry, models: Registry | None = None) -> None:
+        """Declare the metrics; `models` are those that the server was started with."""
+        self._models = models or Registry()
         self._declare_charges(registry)
         self._declare_calls(registry)
         # What calls under way are going to cost.
@@ -99,12 +102,15 @@ class UsageMetrics:
     def _counters_of(self, model: str) -> tuple[Counter, ...]:
         found = self._charged_of.get(model)
         if found is None:
-            found = tuple(counter.labels(public_name_of(model)) for counter in self._charged)
+            found = tuple(counter.labels(self._public_name_of(model)) for counter in self._charged)
             self._charged_of[model] = found
         return found
 
-
-def public_name_of(model: str) -> str:
-    """Return a name that tells nothing of the account: `fireworks/<slug>` for the catalogue's models, else `<slug>`."""
-    slug = model.rpartition("/")[2]
-    return f"fireworks/{slug}" if model.startswith(CATALOG) else slug
+    def _public_name_of(self, model: str) -> str:
+        """Return a name that tells nothing of an account; models that accounts have uploaded have one between them."""
+        if model.startswith(CATALOG):
+            return f"fireworks/{model.removeprefix(CATALOG)}"
+        try:
+            return self._models.get(model).public_name
+        except ModelNotFoundError:
+            return UPLOADED
