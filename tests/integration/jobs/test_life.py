@@ -215,7 +215,7 @@ async def test_chunk_that_ends_after_its_job_was_cancelled_commits_nothing(jobs:
     handler.on_run = gate
     job_id = await toy.enqueue(jobs, 1)
     rules = WorkerRules(poll_s=0.02, heartbeat_s=3600.0)
-    async with working(jobs, handler, rules=rules) as worker:
+    async with working(jobs, handler, num_slots=1, rules=rules) as worker:
         await gate.until_met(1)
         async with jobs.writing() as db:
             await control.cancel(db, {TOY: handler}, account_id="acme", job_id=job_id)
