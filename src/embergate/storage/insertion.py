@@ -25,6 +25,12 @@ def insert_for(dialect: str, into: type[Base] | Table) -> UpsertingInsert:
     return insert(into)
 
 
+async def insert_row_if_absent(db: AsyncSession, row: Base) -> bool:
+    """Insert a row as it is, unless one with the same key is there; return whether it was inserted."""
+    values = {column.key: getattr(row, column.key) for column in row.__table__.columns}
+    return await insert_if_absent(db, type(row), values)
+
+
 async def insert_if_absent(db: AsyncSession, row: type[Base], values: Mapping[str, Any]) -> bool:
     """Insert unless a row with the same key is there; return whether it was inserted."""
     key = inspect(row).primary_key[0]

@@ -20,7 +20,7 @@ from embergate.gateway.batch_jobs import output, store
 from embergate.gateway.batch_jobs.billing import Billing
 from embergate.gateway.batch_jobs.results import Results, write_results
 from embergate.gateway.batch_jobs.rows import RowChecker, lines_of, read_row
-from embergate.gateway.batch_jobs.run import KIND, Order, parts_of, results_of
+from embergate.gateway.batch_jobs.run import ERROR_FILE, KIND, OUTPUT_FILE, Order, parts_of
 from embergate.gateway.batch_jobs.schemas import JobState
 from embergate.gateway.datasets import store as datasets
 from embergate.gateway.datasets.jsonl import BYTE_ORDER_MARK, Lines
@@ -119,13 +119,13 @@ class BatchHandler:
         async with self._database.writing() as db:
             await store.note_writing(db, context.job.id)
         results = [Results.of(chunk.result) async for chunk in context.done_chunks()]
-        written = await output.write(self._objects, results_of(account_id, order.output_uid), results)
+        written = await output.write(self._objects, datasets.place_at(account_id, order.output_uid), results)
         return Outcome(commit=lambda db: output.keep(db, context.job, order, written))
 
     async def cleanup(self, context: Context) -> Outcome:
         """Take away what there is of the output. See `Handler`."""
         order, account_id = Order.of(context.job.payload), context.job.account_id
-        for prefix in (parts_of(account_id, order), results_of(account_id, order.output_uid)):
+        for prefix in (parts_of(account_id, order), datasets.place_at(account_id, order.output_uid).folder):
             await self._objects.delete_prefix(prefix)
         return Outcome()
 
@@ -156,7 +156,7 @@ class BatchHandler:
             row = await datasets.find(db, account_id, order.input_id)
             if row is None or row.uid != order.input_uid:
                 raise _input_gone()
-            return {name: datasets.key_of(row, name) for name in await datasets.files_of(db, row)}
+            return {name: datasets.place_of(row).key(name) for name in await datasets.files_of(db, row)}
 
     async def _check_file(self, checker: RowChecker, key: str) -> AsyncIterator[list[dict[str, Any]]]:
         try:
@@ -176,7 +176,8 @@ class BatchHandler:
 
     async def _read_done(self, account_id: str, uid: str, done: KeySet) -> None:
         """Take the requests that an earlier job has answered, or found that it cannot."""
-        for key in output.keys_in(results_of(account_id, uid)):
+        for name in (OUTPUT_FILE, ERROR_FILE):
+            key = datasets.place_at(account_id, uid).key(name)
             lines = Lines()
             try:
                 async with aclosing(self._objects.read(key)) as pieces:

@@ -17,6 +17,7 @@ from embergate.gateway.datasets import store as datasets
 from embergate.gateway.datasets.jsonl import BYTES_A_TOKEN
 from embergate.gateway.datasets.schemas import DatasetFormat, DatasetState
 from embergate.gateway.files.doomed import doom
+from embergate.gateway.files.place import FilePlace
 from embergate.ids import new_short_id
 from embergate.jobs.job import Job
 from embergate.storage.objects.protocol import Expected, Objects
@@ -33,18 +34,13 @@ class Written:
     num_answers: int
 
 
-def keys_in(prefix: str) -> tuple[str, str]:
-    """Return the keys of an output's answers and errors."""
-    return f"{prefix}/{OUTPUT_FILE}", f"{prefix}/{ERROR_FILE}"
-
-
-async def write(objects: Objects, prefix: str, results: Sequence[Results]) -> Written:
-    """Put the chunks' results together. Raises: UnavailableError."""
-    answers, errors = keys_in(prefix)
-    sizes = {
-        OUTPUT_FILE: await _compose(objects, answers, [one.answers_key for one in results if one.answers_key]),
-        ERROR_FILE: await _compose(objects, errors, [one.errors_key for one in results if one.errors_key]),
+async def write(objects: Objects, place: FilePlace, results: Sequence[Results]) -> Written:
+    """Put the chunks' results together, as the files of a dataset. Raises: UnavailableError."""
+    parts = {
+        OUTPUT_FILE: [one.answers_key for one in results if one.answers_key],
+        ERROR_FILE: [one.errors_key for one in results if one.errors_key],
     }
+    sizes = {name: await _compose(objects, place.key(name), keys) for name, keys in parts.items()}
     return Written(sizes, sum(one.num_succeeded for one in results))
 
 

@@ -44,8 +44,3 @@ class Order:
 def parts_of(account_id: str, order: Order) -> str:
     """Return the prefix of the keys of what chunks have come to."""
     return f"batch-parts/{account_id}/{order.output_uid}"
-
-
-def results_of(account_id: str, uid: str) -> str:
-    """Return the prefix of the keys of a job's output, which are those of its dataset."""
-    return f"datasets/{account_id}/{uid}"

@@ -14,7 +14,7 @@ from embergate.clock import now
 from embergate.errors import NotFoundError
 from embergate.gateway.batch_jobs.schemas import BatchInferenceJob, InferenceParameters, JobProgress, JobState
 from embergate.gateway.resource_type import ListRules, ResourceType
-from embergate.storage.insertion import insert_if_absent
+from embergate.storage.insertion import insert_row_if_absent
 from embergate.storage.tables.batch_jobs import BatchJobRow
 
 ENDED: Final = (JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_EXPIRED)
@@ -67,8 +67,7 @@ async def find(db: AsyncSession, account_id: str, job_id: str) -> BatchJobRow | 
 
 async def insert(db: AsyncSession, row: BatchJobRow) -> bool:
     """Insert a batch job unless the account has one of this id; return whether it was inserted."""
-    values = {column.key: getattr(row, column.key) for column in BatchJobRow.__table__.columns}
-    return await insert_if_absent(db, BatchJobRow, values)
+    return await insert_row_if_absent(db, row)
 
 
 async def delete(db: AsyncSession, account_id: str, job_id: str) -> None:

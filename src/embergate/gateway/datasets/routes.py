@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
@@ -33,8 +32,6 @@ from embergate.gateway.resource_type import ListQuery, ReadQuery, UpdateQuery, a
 from embergate.storage.tables.datasets import DatasetRow
 from embergate.web.errors import JSONResponse
 
-UPLOAD_EXPIRES_IN: Final = timedelta(hours=1)
-DOWNLOAD_EXPIRES_IN: Final = timedelta(minutes=10)
 READ, WRITE = Permission.READ, Permission.WRITE
 LIST: Final = Operation("ListDatasets", ListDatasetsResponse, needs=READ)
 CREATE: Final = Operation("CreateDataset", Dataset, needs=WRITE, takes=CreateDatasetBody, writes=True)
@@ -86,9 +83,7 @@ async def get_dataset_download_endpoint(
     urls = call.deps.signer.at(call.base_url)
     earlier = await earlier_outputs(call.db, row) if query.download_lineage else []
     found = {
-        f"dataset/{one.id}/{name}": await urls.download_url(
-            store.key_of(one, name), filename=name, expires_in=DOWNLOAD_EXPIRES_IN
-        )
+        f"dataset/{one.id}/{name}": await store.place_of(one).download_url(urls, name)
         for one in (row, *earlier)
         for name in await store.files_of(call.db, one)
     }
@@ -125,13 +120,7 @@ async def get_dataset_upload_endpoint(
     """Return a URL for each file, good for an hour; the files of an earlier call are not the dataset's any more."""
     sizes = body.filename_to_size
     row = await service.register_files(call, dataset_id, sizes)
-    urls = call.deps.signer.at(call.base_url)
-    found = {
-        name: await urls.upload_url(
-            store.arrival_of(row, name), size=size, expires_in=UPLOAD_EXPIRES_IN, upload=f"{row.uid}-{size}"
-        )
-        for name, size in sizes.items()
-    }
+    found = await store.place_of(row).upload_urls(call.deps.signer.at(call.base_url), sizes)
     return answer(DatasetUrls(filename_to_signed_urls=found), body.read_mask)
 
 

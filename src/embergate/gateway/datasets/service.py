@@ -24,7 +24,7 @@ from embergate.gateway.datasets.jsonl import RowCounter, RowError
 from embergate.gateway.datasets.schemas import CreateDatasetBody, Dataset, DatasetState
 from embergate.gateway.datasets.store import DATASETS
 from embergate.gateway.datasets.upload import MAX_FILE_BYTES, pieces_of, too_large
-from embergate.gateway.files.doomed import doom
+from embergate.gateway.files.place import FIELD, check_sizes, require_sizes
 from embergate.ids import new_id
 from embergate.storage.objects.protocol import Expected, Objects
 from embergate.storage.tables.datasets import DatasetRow
@@ -94,8 +94,7 @@ async def update(call: Call, dataset_id: str, patch: Dataset, mask: str | None) 
 async def delete(call: Call, dataset_id: str) -> None:
     """Delete a dataset, and soon its files. Raises: NotFoundError."""
     row = await store.get(call.db, call.account_id, dataset_id, for_update=True)
-    for folder in (store.folder_of(row), store.arrivals_of(row)):
-        await doom(call.db, folder)
+    await store.place_of(row).give_up(call.db)
     await store.delete(call.db, row)
 
 
@@ -104,16 +103,10 @@ async def register_files(call: Call, dataset_id: str, sizes: Mapping[str, int]) 
 
     Raises: NotFoundError; FailedPreconditionError once it is ready; InvalidArgumentError for names or sizes that no file has.
     """
-    if not sizes:
-        raise InvalidArgumentError("filenameToSize is required", field="filenameToSize")
-    for name, size in sizes.items():
+    require_sizes(sizes)
+    for name in sizes:
         check_filename(name)
-        if size < 0:
-            raise InvalidArgumentError(f"filenameToSize: {name} cannot have {size} bytes", field="filenameToSize")
-    if sum(sizes.values()) > MAX_DATASET_BYTES:
-        raise InvalidArgumentError(
-            f"filenameToSize: a dataset has at most {MAX_DATASET_BYTES} bytes", field="filenameToSize"
-        )
+    check_sizes(sizes, what="dataset", max_bytes=MAX_DATASET_BYTES)
     row = await store.get(call.db, call.account_id, dataset_id, for_update=True)
     require_uploading(row)
     await store.replace_files(call.db, row, sizes)
@@ -126,7 +119,7 @@ def check_filename(name: str) -> str:
     if not FILENAME.fullmatch(name):
         raise InvalidArgumentError(
             f"{name[:80]!r} is not a file name: use 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', and no dot in front",
-            field="filenameToSize",
+            field=FIELD,
         )
     return name
 
@@ -159,19 +152,14 @@ async def validate(call: Call, dataset_id: str) -> None:
 async def _read_all(objects: Objects, row: DatasetRow, sizes: Mapping[str, int]) -> tuple[int, int]:
     if not sizes:
         raise FailedPreconditionError("no file was uploaded: ask for upload endpoints first", param="name")
+    place = store.place_of(row)
     for name, size in sizes.items():
-        # First to where no upload reaches it any more: what was read is what is kept.
-        if await objects.find(store.arrival_of(row, name)) is not None:
-            await objects.move(store.arrival_of(row, name), store.key_of(row, name))
-        found = await objects.find(store.key_of(row, name))
-        if found is None:
+        if not await place.take_over(objects, name, size):
             raise FailedPreconditionError(f"{name} was not uploaded yet", param=name)
-        if found.size != size:
-            raise FailedPreconditionError(f"{name} has {found.size} bytes, {size} were announced", param=name)
     num_rows = num_tokens = 0
     for name in sizes:
         counter = RowCounter(name)
-        async for chunk in objects.read(store.key_of(row, name)):
+        async for chunk in objects.read(place.key(name)):
             await asyncio.to_thread(counter.take, chunk)
         counter.finish()
         num_rows, num_tokens = num_rows + counter.num_rows, num_tokens + counter.num_tokens
@@ -198,7 +186,8 @@ async def take_file(call: Call, row: DatasetRow, file: UploadFile) -> DatasetRow
         raise too_large()
     counter = RowCounter(name)
     pieces = _counted(pieces_of(file), counter)
-    await call.deps.objects.write(store.key_of(row, name), pieces, expect=Expected(max_bytes=MAX_FILE_BYTES))
+    key = store.place_of(row).key(name)
+    await call.deps.objects.write(key, pieces, expect=Expected(max_bytes=MAX_FILE_BYTES))
     kept = await store.get(call.db, call.account_id, row.id, for_update=True)
     require_uploading(kept)
     if kept.uid != row.uid:

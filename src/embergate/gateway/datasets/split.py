@@ -51,7 +51,7 @@ async def split(call: Call, dataset_id: str, num_rows: int) -> list[DatasetRow]:
             await _keep(call, objects, row)
     except BaseException:
         for row in chunks:
-            await asyncio.shield(objects.delete_prefix(store.folder_of(row)))
+            await asyncio.shield(objects.delete_prefix(store.place_of(row).folder))
         raise
     return chunks
 
@@ -70,7 +70,7 @@ async def _write_all(
 ) -> None:
     rows = _rows_of(objects, source, files)
     for row in chunks:
-        await objects.write(store.key_of(row, FILENAME), _some(rows, row, num_rows), expect=Expected())
+        await objects.write(store.place_of(row).key(FILENAME), _some(rows, row, num_rows), expect=Expected())
 
 
 async def _some(rows: AsyncIterator[bytes], row: DatasetRow, num_rows: int) -> AsyncIterator[bytes]:
@@ -89,7 +89,7 @@ async def _some(rows: AsyncIterator[bytes], row: DatasetRow, num_rows: int) -> A
 async def _rows_of(objects: Objects, source: DatasetRow, files: Sequence[str]) -> AsyncIterator[bytes]:
     for name in files:
         lines = Lines()
-        async for chunk in objects.read(store.key_of(source, name)):
+        async for chunk in objects.read(store.place_of(source).key(name)):
             for line in lines.take(chunk):
                 if line.strip():
                     yield line
@@ -99,7 +99,7 @@ async def _rows_of(objects: Objects, source: DatasetRow, files: Sequence[str]) -
 
 
 async def _keep(call: Call, objects: Objects, row: DatasetRow) -> None:
-    found = await objects.find(store.key_of(row, FILENAME))
+    found = await objects.find(store.place_of(row).key(FILENAME))
     assert found is not None, "it has just been written"
     row.update_time = now()
     if not await store.insert(call.db, row):

@@ -1,4 +1,4 @@
-"""The SQL of datasets, and the keys of their files."""
+"""The SQL of datasets, and where their files are."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.errors import NotFoundError
 from embergate.gateway.datasets.schemas import Dataset
+from embergate.gateway.files.place import FilePlace
 from embergate.gateway.resource_type import ListRules, ResourceType
-from embergate.storage.insertion import insert_if_absent
+from embergate.storage.insertion import insert_row_if_absent
 from embergate.storage.tables.datasets import DatasetFileRow, DatasetRow
 
 DATASETS: Final = ResourceType(
@@ -29,25 +30,23 @@ DATASETS: Final = ResourceType(
 )
 
 
+async def find(db: AsyncSession, account_id: str, dataset_id: str, *, for_update: bool = False) -> DatasetRow | None:
+    """Return a dataset, locked against others' changes if asked, None if there is none."""
+    statement = select(DatasetRow).where(DatasetRow.account_id == account_id, DatasetRow.id == dataset_id)
+    return (await db.execute(statement.with_for_update() if for_update else statement)).scalar_one_or_none()
+
+
 async def get(db: AsyncSession, account_id: str, dataset_id: str, *, for_update: bool = False) -> DatasetRow:
     """Return a dataset, locked against others' changes if asked. Raises: NotFoundError."""
-    statement = select(DatasetRow).where(DatasetRow.account_id == account_id, DatasetRow.id == dataset_id)
-    row = (await db.execute(statement.with_for_update() if for_update else statement)).scalar_one_or_none()
+    row = await find(db, account_id, dataset_id, for_update=for_update)
     if row is None:
         raise NotFoundError("resource not found")
     return row
 
 
-async def find(db: AsyncSession, account_id: str, dataset_id: str) -> DatasetRow | None:
-    """Return a dataset, or None."""
-    statement = select(DatasetRow).where(DatasetRow.account_id == account_id, DatasetRow.id == dataset_id)
-    return (await db.execute(statement)).scalar_one_or_none()
-
-
 async def insert(db: AsyncSession, row: DatasetRow) -> bool:
     """Insert a dataset unless the account has one of this id; return whether it was inserted."""
-    values = {column.key: getattr(row, column.key) for column in DatasetRow.__table__.columns}
-    return await insert_if_absent(db, DatasetRow, values)
+    return await insert_row_if_absent(db, row)
 
 
 async def delete(db: AsyncSession, row: DatasetRow) -> None:
@@ -75,24 +74,14 @@ async def replace_files(db: AsyncSession, row: DatasetRow, sizes: Mapping[str, i
         await db.execute(insert_rows(DatasetFileRow), rows)
 
 
-def folder_of(row: DatasetRow) -> str:
-    """Return the prefix of the keys of a dataset's files."""
-    return f"datasets/{row.account_id}/{row.uid}"
+def place_of(row: DatasetRow) -> FilePlace:
+    """Return where a dataset's files are."""
+    return place_at(row.account_id, row.uid)
 
 
-def arrivals_of(row: DatasetRow) -> str:
-    """Return the prefix of the keys that files are uploaded to; whoever has such a URL may write there for an hour."""
-    return f"arrivals/{row.account_id}/{row.uid}"
-
-
-def key_of(row: DatasetRow, filename: str) -> str:
-    """Return the key of one of its files."""
-    return f"{folder_of(row)}/{filename}"
-
-
-def arrival_of(row: DatasetRow, filename: str) -> str:
-    """Return the key that a file is uploaded to."""
-    return f"{arrivals_of(row)}/{filename}"
+def place_at(account_id: str, uid: str) -> FilePlace:
+    """Return where the files are of the dataset that has, or will have, a uid."""
+    return FilePlace("datasets", account_id, uid)
 
 
 def _is_of(row: DatasetRow) -> ColumnElement[bool]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from embergate.aip.errors import InvalidArgumentError
+from embergate.gateway.files.place import FIELD
 from embergate.gateway.models.store import ModelFile
 
 MAX_DEPTH: Final = 3
@@ -17,7 +18,6 @@ PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", 
 # What a model is loaded from; whatever else is uploaded is only kept.
 READ: Final = (".json", ".safetensors", ".txt", ".model")
 WEIGHTS: Final = ".safetensors"
-FIELD: Final = "filenameToSize"
 ADDRESS: Final = re.compile(
     r"(?:fireworks/)?accounts/(?P<account>[a-z][a-z0-9-]{0,62})/(?:models|deployments)/(?P<model>[a-z][a-z0-9-]{0,62})"
     r"(?:@(?P<snapshot>[^#]*))?(?:#(?P<deployment>.*))?"

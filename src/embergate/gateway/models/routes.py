@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
@@ -32,8 +31,6 @@ from embergate.gateway.models.validation import validate
 from embergate.gateway.resource_type import ListParameters, ListQuery, Page, ReadQuery, UpdateQuery, answer_page
 from embergate.storage.tables.models import ModelRow
 
-UPLOAD_EXPIRES_IN: Final = timedelta(hours=1)
-DOWNLOAD_EXPIRES_IN: Final = timedelta(minutes=10)
 READ, WRITE = Permission.READ, Permission.WRITE
 LIST: Final = Operation("ListModels", ListModelsResponse, needs=READ, shows_others=True)
 CREATE: Final = Operation("CreateModel", Model, needs=WRITE, takes=CreateModelBody, writes=True)
@@ -81,13 +78,8 @@ async def create_model(call: CurrentCall, body: Annotated[CreateModelBody, body_
 async def get_model_download_endpoint(call: CurrentCall, model_id: str, query: ReadQuery) -> Response:
     """Return a URL for each file, good for ten minutes."""
     row = await store.get(call.db, call.account_id, model_id)
-    urls = call.deps.signer.at(call.base_url)
-    found = {
-        name: await urls.download_url(
-            store.key_of(row, name), filename=name.rpartition("/")[2], expires_in=DOWNLOAD_EXPIRES_IN
-        )
-        for name in await store.files_of(call.db, row)
-    }
+    urls, place = call.deps.signer.at(call.base_url), store.place_of(row)
+    found = {name: await place.download_url(urls, name) for name in await store.files_of(call.db, row)}
     return answer(ModelUrls(filename_to_signed_urls=found), query.read_mask)
 
 
@@ -129,12 +121,6 @@ async def get_model_upload_endpoint(
     """Return a URL for each file, good for an hour; the files of an earlier call are not the model's any more."""
     sizes = body.filename_to_size
     row = await service.register_files(call, model_id, sizes)
-    urls = call.deps.signer.at(call.base_url)
-    found = {
-        name: await urls.upload_url(
-            store.arrival_of(row, name), size=size, expires_in=UPLOAD_EXPIRES_IN, upload=f"{row.uid}-{size}"
-        )
-        for name, size in sizes.items()
-    }
+    found = await store.place_of(row).upload_urls(call.deps.signer.at(call.base_url), sizes)
     unsigned = {name: url.partition("?")[0] for name, url in found.items()}
     return answer(ModelUploadUrls(filename_to_signed_urls=found, filename_to_unsigned_uris=unsigned), body.read_mask)

@@ -16,7 +16,7 @@ from embergate.errors import AlreadyExistsError, FailedPreconditionError
 from embergate.gateway.access import Permission, require
 from embergate.gateway.accounts import store as accounts
 from embergate.gateway.call import Call
-from embergate.gateway.files.doomed import doom
+from embergate.gateway.files.place import check_sizes, require_sizes
 from embergate.gateway.models import served, store
 from embergate.gateway.models.names import check_filenames
 from embergate.gateway.models.schemas import CreateModelBody, Kind, Model, ModelState
@@ -149,8 +149,7 @@ async def update(call: Call, model_id: str, patch: Model, mask: str | None) -> M
 async def delete(call: Call, model_id: str) -> None:
     """Delete a model, and soon its files. Who embeds with it at this moment is still answered. Raises: NotFoundError."""
     row = await store.get(call.db, call.account_id, model_id, for_update=True)
-    for folder in (store.folder_of(row), store.arrivals_of(row)):
-        await doom(call.db, folder)
+    await store.place_of(row).give_up(call.db)
     parts, sha256 = call.deps.models, row.content_sha256
     await store.delete(call.db, row)
     call.after_commit += [parts.uploaded.forget, lambda: parts.pool.forget(sha256)]
@@ -161,16 +160,9 @@ async def register_files(call: Call, model_id: str, sizes: Mapping[str, int]) ->
 
     Raises: NotFoundError; FailedPreconditionError once it is ready; InvalidArgumentError for names or sizes that no file has.
     """
-    if not sizes:
-        raise InvalidArgumentError("filenameToSize is required", field="filenameToSize")
+    require_sizes(sizes)
     check_filenames(sizes)
-    for name, size in sizes.items():
-        if size < 0:
-            raise InvalidArgumentError(f"filenameToSize: {name} cannot have {size} bytes", field="filenameToSize")
-    if sum(sizes.values()) > MAX_MODEL_BYTES:
-        raise InvalidArgumentError(
-            f"filenameToSize: a model has at most {MAX_MODEL_BYTES} bytes", field="filenameToSize"
-        )
+    check_sizes(sizes, what="model", max_bytes=MAX_MODEL_BYTES)
     row = await store.get(call.db, call.account_id, model_id, for_update=True)
     if row.state != ModelState.UPLOADING:
         raise FailedPreconditionError(f"the model {row.id} is {row.state} already; make another one", param="name")

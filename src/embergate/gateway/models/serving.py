@@ -105,7 +105,7 @@ def uploaded_of(row: ModelRow, files: Mapping[str, ModelFile]) -> Uploaded:
         row.content_sha256,
         row.weights_bytes,
         row.parameter_count,
-        store.folder_of(row),
+        store.place_of(row).folder,
         files,
     )
 

@@ -1,4 +1,4 @@
-"""The SQL of models, and the keys of their files."""
+"""The SQL of models, and where their files are."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from sqlalchemy import insert as insert_rows
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.errors import NotFoundError
+from embergate.gateway.files.place import FilePlace
 from embergate.gateway.models.schemas import Model, ModelState
 from embergate.gateway.resource_type import ListRules, ResourceType
-from embergate.storage.insertion import insert_if_absent
+from embergate.storage.insertion import insert_row_if_absent
 from embergate.storage.tables.models import ModelFileRow, ModelRow
 
 MODELS: Final = ResourceType(
@@ -55,8 +56,7 @@ async def get(db: AsyncSession, account_id: str, model_id: str, *, for_update: b
 
 async def insert(db: AsyncSession, row: ModelRow) -> bool:
     """Insert a model unless the account has one of this id; return whether it was inserted."""
-    values = {column.key: getattr(row, column.key) for column in ModelRow.__table__.columns}
-    return await insert_if_absent(db, ModelRow, values)
+    return await insert_row_if_absent(db, row)
 
 
 async def delete(db: AsyncSession, row: ModelRow) -> None:
@@ -94,24 +94,9 @@ async def replace_files(db: AsyncSession, row: ModelRow, files: Mapping[str, Mod
         await db.execute(insert_rows(ModelFileRow), rows)
 
 
-def folder_of(row: ModelRow) -> str:
-    """Return the prefix of the keys of a model's files."""
-    return f"models/{row.account_id}/{row.uid}"
-
-
-def arrivals_of(row: ModelRow) -> str:
-    """Return the prefix of the keys that files are uploaded to; whoever has such a URL may write there for an hour."""
-    return f"arrivals/{row.account_id}/{row.uid}"
-
-
-def key_of(row: ModelRow, filename: str) -> str:
-    """Return the key of one of its files."""
-    return f"{folder_of(row)}/{filename}"
-
-
-def arrival_of(row: ModelRow, filename: str) -> str:
-    """Return the key that a file is uploaded to."""
-    return f"{arrivals_of(row)}/{filename}"
+def place_of(row: ModelRow) -> FilePlace:
+    """Return where a model's files are."""
+    return FilePlace("models", row.account_id, row.uid)
 
 
 def _is_of(row: ModelRow) -> ColumnElement[bool]:

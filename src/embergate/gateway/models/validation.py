@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from typing import Final
 
@@ -19,7 +19,7 @@ from embergate.engine.folder_check import FolderReport, check_folder
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.spec import ModelSpec
 from embergate.engine.model_pool import Content
-from embergate.errors import FailedPreconditionError, ModelError, NotFoundError
+from embergate.errors import FailedPreconditionError, ModelError
 from embergate.gateway.call import Call
 from embergate.gateway.models import store
 from embergate.gateway.models.names import content_sha256, is_read, weights_bytes
@@ -75,22 +75,17 @@ async def _received(
     """Move what was uploaded to where no upload reaches it, and return the files with their digests."""
     if not announced:
         raise FailedPreconditionError("no file was uploaded: ask for upload endpoints first", param="name")
-    missing, sizes = [], {}
-    for name, file in announced.items():
-        if await objects.find(store.arrival_of(row, name)) is not None:
-            with suppress(NotFoundError):  # another call has just done so
-                await objects.move(store.arrival_of(row, name), store.key_of(row, name))
-        found = await objects.find(store.key_of(row, name))
-        if found is None:
-            missing.append(name)
-        elif found.size != file.size:
-            raise FailedPreconditionError(f"{name} has {found.size} bytes, {file.size} were announced", param=name)
-        else:
-            sizes[name] = found.size
+    place = store.place_of(row)
+    there = {name: await place.take_over(objects, name, file.size) for name, file in announced.items()}
+    missing = [name for name, is_there in there.items() if not is_there]
     if missing and not is_partial:
         more = f" and {len(missing) - MAX_TOLD} more" if len(missing) > MAX_TOLD else ""
         raise FailedPreconditionError(f"not uploaded yet: {', '.join(missing[:MAX_TOLD])}{more}", param=missing[0])
-    return {name: ModelFile(size, await _sha256(objects, store.key_of(row, name))) for name, size in sizes.items()}
+    return {
+        name: ModelFile(file.size, await _sha256(objects, place.key(name)))
+        for name, file in announced.items()
+        if there[name]
+    }
 
 
 async def _sha256(objects: Objects, key: str) -> str:
@@ -102,7 +97,7 @@ async def _sha256(objects: Objects, key: str) -> str:
 
 
 async def _checked(call: Call, row: ModelRow, files: Mapping[str, ModelFile], *, config_only: bool) -> FolderReport:
-    folder = await call.deps.models.folders.folder_of(store.folder_of(row), files)
+    folder = await call.deps.models.folders.folder_of(store.place_of(row).folder, files)
     report = await asyncio.to_thread(check_folder, folder, config_only=config_only)
     if report.problems:
         raise _refusal(report.problems)
@@ -119,7 +114,7 @@ def _refusal(problems: Sequence[str]) -> InvalidArgumentError:
 async def _prove(call: Call, row: ModelRow, files: Mapping[str, ModelFile]) -> None:
     """Load the model as a request for vectors does, so that the first one finds it loaded, and run a text through it."""
     parts = call.deps.models
-    folder = partial(parts.folders.folder_of, store.folder_of(row), files)
+    folder = partial(parts.folders.folder_of, store.place_of(row).folder, files)
     content = Content(content_sha256(files), weights_bytes(files), folder)
     try:
         async with parts.pool.using(content) as (model, _):

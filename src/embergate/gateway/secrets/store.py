@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from embergate.errors import NotFoundError
 from embergate.gateway.resource_type import ListRules, ResourceType
 from embergate.gateway.secrets.schemas import Secret
-from embergate.storage.insertion import insert_if_absent
+from embergate.storage.insertion import insert_row_if_absent
 from embergate.storage.tables.credentials import SecretRow
 
 SECRETS_AT_ONCE: Final = 50
@@ -36,8 +36,7 @@ async def get(db: AsyncSession, account_id: str, secret_id: str, *, for_update: 
 
 async def insert(db: AsyncSession, row: SecretRow) -> bool:
     """Insert a secret unless the account has one of this id; return whether it was inserted."""
-    values = {column.key: getattr(row, column.key) for column in SecretRow.__table__.columns}
-    return await insert_if_absent(db, SecretRow, values)
+    return await insert_row_if_absent(db, row)
 
 
 async def delete(db: AsyncSession, account_id: str, secret_id: str) -> None:
