@@ -18,6 +18,7 @@ from embergate.jobs.rules import WorkerRules
 from embergate.jobs.steps import Again, Done, Verdict
 from embergate.storage.database import Database
 from embergate.storage.tables.jobs import JobChunkRow, JobRunRow
+from tests.integration.gateway.platform import on_postgresql_only, on_sqlite_only
 from tests.integration.jobs import toy
 from tests.integration.jobs.toy import FINISHED, TOY, ToyHandler, end_leases, until_ended, working
 
@@ -93,9 +94,8 @@ async def test_workers_that_claim_at_once_never_claim_the_same(jobs: Database) -
     assert len(set(keys)) == len(keys) == 80
 
 
+@on_postgresql_only  # with SQLite a transaction that writes is alone
 async def test_job_whose_chunks_others_have_locked_is_passed_over(jobs: Database) -> None:
-    if jobs.dialect == "sqlite":
-        pytest.skip("a transaction that writes is alone")
     locked, free = await running(jobs, 1), await running(jobs, 1)
     async with jobs.writing() as db:
         await db.execute(select(JobChunkRow).where(JobChunkRow.job_id == locked).with_for_update())
@@ -177,9 +177,8 @@ async def test_lease_that_another_has_or_whose_job_has_stopped_is_not_renewed(jo
         assert await claims.renew(db, taken, lease=timedelta(minutes=1)) == set()
 
 
+@on_postgresql_only  # with SQLite a transaction that writes is alone
 async def test_lease_that_is_being_ended_is_left_for_the_next_time(jobs: Database) -> None:
-    if jobs.dialect == "sqlite":
-        pytest.skip("a transaction that writes is alone")
     await running(jobs, 1)
     taken = await take(jobs, 1)
     async with jobs.writing() as ending:
@@ -216,10 +215,9 @@ async def test_worker_drops_a_chunk_that_another_has(jobs: Database) -> None:
     assert await toy.effects(jobs, job_id) == [FINISHED, 0]
 
 
+@on_sqlite_only  # PostgreSQL plans by what it knows of the tables, which are empty here
 async def test_claim_reads_open_chunks_by_their_index(jobs: Database) -> None:
     """Of a job with many chunks that have ended, a claim reads those that are open."""
-    if jobs.dialect != "sqlite":
-        pytest.skip("PostgreSQL plans by what it knows of the tables, which are empty here")
     statement = claims.CANDIDATES.params(moment=toy.long_ago(), kinds=[TOY], num=1)
     async with jobs.reading() as db:
         compiled = statement.compile(dialect=db.get_bind().dialect, compile_kwargs={"literal_binds": True})
