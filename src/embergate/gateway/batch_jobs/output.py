@@ -8,14 +8,13 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from embergate.aip.status import Code
-from embergate.clock import now
 from embergate.gateway.batch_jobs import store
 from embergate.gateway.batch_jobs.results import Results, pieces_of
 from embergate.gateway.batch_jobs.run import ERROR_FILE, OUTPUT_FILE, Order, parts_of
 from embergate.gateway.datasets import store as datasets
 from embergate.gateway.datasets.jsonl import BYTES_A_TOKEN
-from embergate.gateway.datasets.schemas import DatasetFormat, DatasetState
+from embergate.gateway.datasets.schemas import Dataset, DatasetState
+from embergate.gateway.datasets.service import new_row
 from embergate.gateway.files.doomed import doom
 from embergate.gateway.files.place import FilePlace
 from embergate.ids import new_short_id
@@ -64,22 +63,9 @@ async def keep(db: AsyncSession, job: Job, order: Order, written: Written) -> No
 
 
 def _dataset_of(job: Job, order: Order, dataset_id: str, written: Written) -> DatasetRow:
-    moment = now()
-    return DatasetRow(
-        account_id=job.account_id,
-        id=dataset_id,
-        uid=order.output_uid,
-        display_name="",
-        create_time=moment,
-        update_time=moment,
-        created_by=order.created_by,
-        state=DatasetState.READY,
-        status_code=Code.OK,
-        status_message="",
-        example_count=written.num_answers,
-        estimated_token_count=sum(written.sizes.values()) // BYTES_A_TOKEN,
-        format=DatasetFormat.FORMAT_UNSPECIFIED,
-        external_url="",
-        source_job_name=f"accounts/{job.account_id}/batchInferenceJobs/{order.job_id}",
-        origin={},
-    )
+    job_name = f"accounts/{job.account_id}/batchInferenceJobs/{order.job_id}"
+    draft = Dataset(example_count=written.num_answers, source_job_name=job_name)
+    row = new_row(job.account_id, dataset_id, draft, {}, created_by=order.created_by)
+    row.uid, row.state = order.output_uid, DatasetState.READY
+    row.estimated_token_count = sum(written.sizes.values()) // BYTES_A_TOKEN
+    return row

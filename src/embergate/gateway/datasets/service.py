@@ -48,7 +48,7 @@ async def create(call: Call, body: CreateDatasetBody) -> Dataset:
     origin = _origin_of(body.dataset)
     if "user_uploaded" in origin and "example_count" not in body.dataset.model_fields_set:
         raise InvalidArgumentError("example_count is required for uploaded datasets", field="dataset.exampleCount")
-    row = new_row(call, dataset_id, body.dataset, origin)
+    row = new_row(call.account_id, dataset_id, body.dataset, origin, created_by=call.caller.email)
     call.event.resource = DATASETS.name_of(row)
     await accounts.get(call.db, call.account_id)
     if not await store.insert(call.db, row):
@@ -56,17 +56,19 @@ async def create(call: Call, body: CreateDatasetBody) -> Dataset:
     return DATASETS.message_of(row)
 
 
-def new_row(call: Call, dataset_id: str, draft: Dataset, origin: Mapping[str, Any]) -> DatasetRow:
+def new_row(
+    account_id: str, dataset_id: str, draft: Dataset, origin: Mapping[str, Any], *, created_by: str
+) -> DatasetRow:
     """Return a dataset that has no files yet."""
     moment = now()
     return DatasetRow(
-        account_id=call.account_id,
+        account_id=account_id,
         id=dataset_id,
         uid=new_id(),
         display_name=draft.display_name,
         create_time=moment,
         update_time=moment,
-        created_by=call.caller.email,
+        created_by=created_by,
         state=DatasetState.UPLOADING,
         status_code=Code.OK,
         status_message="",

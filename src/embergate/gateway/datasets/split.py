@@ -60,7 +60,8 @@ def _chunk_of(call: Call, source: DatasetRow, number: int) -> DatasetRow:
     ending = f"-chunk-{number + 1}"
     dataset_id = source.id[: ID_CHARACTERS - len(ending)].rstrip("-") + ending
     origin = {"splitted": write_message(Splitted(source_dataset_id=source.id))}
-    row = new_row(call, dataset_id, Dataset(display_name=source.display_name), origin)
+    draft = Dataset(display_name=source.display_name)
+    row = new_row(call.account_id, dataset_id, draft, origin, created_by=call.caller.email)
     row.state, row.format = DatasetState.READY, source.format
     return row
 
