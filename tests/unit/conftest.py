@@ -1,15 +1,11 @@
-"""No example has a deadline: a busy machine is no bug. And a clock that is set by hand, for what is counted in a while."""
+"""A clock that is set by hand, for what is counted in a while."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 
 from embergate.gateway import moving_window
 from tests.limiters import ManualClock
-
-settings.register_profile("without-deadline", deadline=None)
-settings.load_profile("without-deadline")
 
 
 @pytest.fixture

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from embergate.engine.backends.selection import require_backend
 from embergate.engine.loading.check import check_config
-from embergate.engine.loading.config_reader import ConfigReader
+from embergate.engine.loading.config_reader import ConfigReader, parse_json
 from embergate.engine.loading.folder import read_sizes
 from embergate.errors import ModelError
 from tests.random_models import CASES, Case
@@ -92,10 +93,10 @@ def test_what_cannot_be_served_says_why(text: str, message: str) -> None:
     assert message in found
 
 
-def refusal_of(values: dict[str, Any]) -> str | None:
+def refusal_of(text: str) -> str | None:
     """Return what the loader says against a configuration, which is the first that it finds."""
-    config = ConfigReader(values, source="config.json")
     try:
+        config = ConfigReader.from_values(parse_json(text.encode(), "config.json"), source="config.json")
         model_type = config.string("model_type")
         require_backend(model_type)
         read_sizes(model_type, config)
@@ -105,7 +106,8 @@ def refusal_of(values: dict[str, Any]) -> str | None:
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6))
+@example({"model_type": math.inf})  # written as Infinity, which is no JSON
 def test_it_refuses_exactly_what_the_loader_refuses(changes: dict[str, Any]) -> None:
     text = json.dumps({**BERT, **changes})
-    found, refusal = check_config(text), refusal_of(json.loads(text))
+    found, refusal = check_config(text), refusal_of(text)
     assert found == [] if refusal is None else refusal in found

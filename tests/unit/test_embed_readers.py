@@ -21,7 +21,7 @@ from embergate.cli.embedding.readers import Fields, Row, read_rows
 from embergate.cli.embedding.sources import MAX_LINE_BYTES, InputFormat, Source
 from embergate.errors import InvalidRequestError
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=40)
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=30)
 
 

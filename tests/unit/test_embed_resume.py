@@ -139,7 +139,7 @@ def bytes_without_interruption(place: Place) -> bytes:
         return straight.output.read_bytes()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     texts=st.lists(st.text("abc é", min_size=1, max_size=9), max_size=12),
     output_format=st.sampled_from(FORMATS),

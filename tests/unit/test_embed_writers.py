@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from embergate.cli.embedding.writers import EmbeddedRows, OutputFormat, Writer, open_writer
 from embergate.errors import InvalidRequestError
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=40)
 DIMENSIONS = 5
 CUTS = st.lists(st.integers(0, 20), max_size=4)
 

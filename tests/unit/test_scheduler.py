@@ -49,7 +49,6 @@ def job(tenant: str, *lengths: int, lane: Lane = Lane.INTERACTIVE) -> Job:
 
 
 @given(jobs_strategy, st.integers(0, 5))
-@settings(deadline=None)
 def test_every_text_runs_once_within_the_budget(
     drafts: list[tuple[str, str, Lane, list[int]]], num_batches_first: int
 ) -> None:
@@ -117,7 +116,6 @@ def test_a_tenant_that_sends_one_text_after_another_does_not_hold_up_a_backlog()
     st.integers(0, 10),
     st.sampled_from(list(Lane)),
 )
-@settings(deadline=None)
 def test_a_newcomer_waits_for_at_most_one_batch_of_each_other_tenant(
     others: list[list[int]], length: int, num_batches_first: int, lane: Lane
 ) -> None:
@@ -140,7 +138,6 @@ def test_a_newcomer_waits_for_at_most_one_batch_of_each_other_tenant(
 
 
 @given(st.integers(1, 6), st.integers(1, 30))
-@settings(deadline=None)
 def test_bulk_waits_for_at_most_one_turn_of_interactive_batches(bulk_turn: int, num_bulk: int) -> None:
     scheduler = Scheduler(SchedulerLimits(max_batch_tokens=512, bulk_turn=bulk_turn))
     scheduler.submit(job("bulk", *[500] * num_bulk, lane=Lane.BULK))
@@ -204,7 +201,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestSchedulerMachine = SchedulerMachine.TestCase
-TestSchedulerMachine.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
+TestSchedulerMachine.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_a_tenants_short_request_is_not_held_up_by_its_long_one() -> None:

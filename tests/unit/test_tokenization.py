@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from embergate.engine.tokenization import CUT_TOKENS, PIECE_CHARACTERS, TextTokenizer, TokenizedText
@@ -195,7 +195,6 @@ def test_too_many_ids_are_refused_or_cut_like_text(bert: TextTokenizer) -> None:
 
 
 @given(text=st.text(max_size=200))
-@settings(deadline=None)
 def test_ids_of_any_text_are_the_text(bert: TextTokenizer, text: str) -> None:
     (row,) = bert.encode_texts([text], truncate=True)
     assert ids_of(bert.encode_ids([ids_of(row)])[0]) == ids_of(row)
@@ -203,7 +202,6 @@ def test_ids_of_any_text_are_the_text(bert: TextTokenizer, text: str) -> None:
 
 
 @given(texts=st.lists(st.sampled_from(TEXTS), max_size=6), place=st.integers(0, 6))
-@settings(deadline=None)
 def test_texts_in_two_parts_are_the_texts_in_one(qwen: TextTokenizer, texts: list[str], place: int) -> None:
     whole = qwen.encode_texts(texts, truncate=True)
     parts = [*qwen.encode_texts(texts[:place], truncate=True), *qwen.encode_texts(texts[place:], truncate=True)]

@@ -235,7 +235,7 @@ async def write_and_fail(database: Database) -> None:
         raise ZeroDivisionError
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(payload=st.dictionaries(st.text(), json_values, max_size=4))
 async def test_whatever_a_request_holds_can_be_written_and_verified(
     database: Database, payload: dict[str, Any]

@@ -303,6 +303,4 @@ def test_books_agree_whatever_happens_on_postgresql(postgresql_server: Postgresq
 
 def check(new_database: Callable[[], str], *, max_examples: int) -> None:
     machine = type("BooksOfOneKind", (Books,), {"new_database": staticmethod(new_database)})
-    run_state_machine_as_test(
-        machine, settings=settings(deadline=None, max_examples=max_examples, stateful_step_count=25)
-    )
+    run_state_machine_as_test(machine, settings=settings(max_examples=max_examples, stateful_step_count=25))

@@ -101,7 +101,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 @given(used=st.lists(uses(), max_size=12))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_sum_of_the_export_is_that_of_the_bill_and_of_the_ledger(
     database: Database, tmp_path: Path, used: list[Use]
 ) -> None:

@@ -85,7 +85,7 @@ def may_be_posted(amounts: dict[str, int]) -> bool:
 
 
 @given(submitted=st.lists(transactions(), max_size=8))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_balances_are_what_was_posted_and_the_ledger_always_adds_up(
     database: Database, submitted: list[Transaction]
 ) -> None:
@@ -108,7 +108,7 @@ async def test_balances_are_what_was_posted_and_the_ledger_always_adds_up(
 
 
 @given(submitted=st.lists(transactions(), min_size=2, max_size=12))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_transactions_at_the_same_time_lose_nothing_and_block_nobody_for_good(
     database: Database, submitted: list[Transaction]
 ) -> None:

@@ -28,7 +28,7 @@ from tests.sums import sums_by_account
 
 # Records are there for good: each example has an account of its own.
 NUMBERS: Final = itertools.count()
-FEW: Final = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW: Final = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class FailedError(Exception):

@@ -34,7 +34,7 @@ EVEN: Final = st.integers(-192, 192).map(lambda quarters: quarters * timedelta(m
     start=NEAR | EVEN,
     length=st.timedeltas(timedelta(minutes=1), timedelta(days=3)),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_each_call_is_in_its_day(
     database: Database, change: str, calls: list[timedelta], start: timedelta, length: timedelta
 ) -> None:

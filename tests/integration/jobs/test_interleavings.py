@@ -126,13 +126,13 @@ QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 SCRIPTS = st.lists(EVENTS, min_size=4, max_size=25)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=30, suppress_health_check=QUIET)
 @given(events=SCRIPTS)
 def test_each_chunk_is_committed_once_and_every_job_ends(sqlite_url: str, events: list[tuple[Any, ...]]) -> None:
     asyncio.run(play(sqlite_url, events))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=8, suppress_health_check=QUIET)
 @given(events=SCRIPTS)
 def test_the_same_on_postgresql(postgresql_url: str, events: list[tuple[Any, ...]]) -> None:
     asyncio.run(play(postgresql_url, events))

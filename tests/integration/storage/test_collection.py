@@ -92,7 +92,7 @@ def order_of(keys: list[tuple[str, bool]], *, name_descends: bool) -> tuple[Orde
     name_descends=st.booleans(),
     page_size=st.integers(1, 4),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_pages_joined_are_the_whole_list_in_order(
     jobs: Database, rows: dict[str, dict[str, Any]], keys: list[tuple[str, bool]], name_descends: bool, page_size: int
 ) -> None:
@@ -111,7 +111,7 @@ CHANGES = st.lists(st.tuples(st.sampled_from("mnopqrst"), st.none() | VALUES_OF_
     keys=ORDERS,
     page_size=st.integers(1, 3),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_rows_that_nobody_touches_come_exactly_once_while_others_come_and_go(
     jobs: Database,
     untouched: dict[str, dict[str, Any]],

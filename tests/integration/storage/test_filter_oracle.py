@@ -217,7 +217,6 @@ NODES: Final = st.recursive(
 @given(messages=st.lists(ROWS, min_size=1, max_size=6), nodes=st.lists(NODES, min_size=1, max_size=8))
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 async def test_any_filter_takes_the_rows_that_the_evaluator_takes(

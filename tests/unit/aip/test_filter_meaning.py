@@ -429,7 +429,7 @@ def test_enum_without_a_shared_prefix(names: tuple[str, ...], message: str) -> N
         compile_filter("e=XYZZY", {"e": FieldType(Kind.ENUM, enum_names=names)})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(

@@ -306,7 +306,7 @@ VALID = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.one_of(st.lists(st.sampled_from(PIECES), min_size=1, max_size=10).map("".join), VALID))
 @example("f( -1)")
 @example("a = f(-1)")
@@ -331,7 +331,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS)
 def test_any_text_parses_or_is_refused(text: str) -> None:
     with contextlib.suppress(InvalidArgumentError):
