@@ -23,7 +23,7 @@ from tests.sums import Sums
 async def platform(database: Database) -> AsyncIterator[Platform]:
     made = Platform(database)
     yield made
-    made.close()
+    await made.close()
 
 
 def test_every_answer_is_billed_once_whenever_the_server_is_killed(

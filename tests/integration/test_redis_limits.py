@@ -193,5 +193,5 @@ async def test_two_meters_on_one_redis_hold_one_limit(
     await settled(limiters[1])
     assert await limiters[0].num_places("acme") == 0
     for platform in platforms:
-        platform.close()
+        await platform.close()
     await other_database.close()

@@ -25,4 +25,4 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalObjects]:
 async def platform(database: Database, store: LocalObjects, tmp_path: Path) -> AsyncIterator[Platform]:
     made = Platform(database, files=FileOptions(store, models_folder=tmp_path / "models"))
     yield made
-    made.close()
+    await made.close()

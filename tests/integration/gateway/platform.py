@@ -103,7 +103,10 @@ class Platform:
         )
         self.app = create_app(self.deps, self.gateway)
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Let what is under way end. To be awaited before the database is closed."""
+        await self.gateway.meter.close()
+        await self.gateway.models.pool.close()
         self.deps.engine.close()
 
     async def add_account(self, account_id: str) -> str:
@@ -171,5 +174,5 @@ async def on_platform(url: str, work: Callable[[Platform], Awaitable[T]]) -> T:
     try:
         return await work(platform)
     finally:
-        platform.close()
+        await platform.close()
         await database.close()

@@ -199,7 +199,7 @@ async def test_last_use_is_written_down_when_it_is_settled(platform: Platform, a
     assert "lastUsed" not in other.json()
     found = await listed(platform, admin, filter=f'last_used >= "{moment.isoformat()}"')
     assert [key["keyId"] for key in found["apiKeys"]] == [used["keyId"]]
-    elsewhere.close()
+    await elsewhere.close()
 
 
 async def test_keys_are_paged_through_oldest_first(platform: Platform, admin: str) -> None:
@@ -325,7 +325,7 @@ async def test_key_ends_at_its_time_to_the_microsecond_also_where_it_is_cached(
         monkeypatch.setattr("embergate.gateway.authentication.now", lambda moment=moment: moment)
         assert await works(platform, key) is expected
         assert await works(elsewhere, key) is expected
-    elsewhere.close()
+    await elsewhere.close()
 
 
 async def test_expiry_that_another_process_sets_is_noticed_within_a_second(
@@ -341,7 +341,7 @@ async def test_expiry_that_another_process_sets_is_noticed_within_a_second(
     assert not await works(platform, old["key"])
     clock_s[0] += TTL_S
     assert not await works(elsewhere, old["key"])
-    elsewhere.close()
+    await elsewhere.close()
 
 
 async def test_revocation_holds_at_once_here_and_within_a_second_elsewhere(
@@ -363,7 +363,7 @@ async def test_revocation_holds_at_once_here_and_within_a_second_elsewhere(
     assert not await works(elsewhere, made["key"])
     assert (await end(platform, admin, made["keyId"])).status_code == 404
     assert (await platform.call(admin, "GET", f"{keys_of('admin')}/{made['keyId']}")).status_code == 404
-    elsewhere.close()
+    await elsewhere.close()
 
 
 async def test_rotated_key_goes_on_for_a_day_and_is_replaced_by_one_like_it(platform: Platform, admin: str) -> None:

@@ -166,4 +166,4 @@ async def test_default_counts_where_the_account_has_no_quota_of_its_own(database
         await told(platform)
     await limit(platform, requests_per_minute=2)
     assert (await told(platform))[LEFT_REQUESTS] == "0"
-    platform.close()
+    await platform.close()

@@ -168,7 +168,7 @@ async def test_urls_stay_good_while_their_key_is_known(database: Database, store
     for masters, status in (((bytes([9]) * 32, MASTER_KEY), 200), ((bytes([9]) * 32,), 403)):
         rotated = Platform(database, master_keys=masters, files=FileOptions(store))
         assert (await rotated.call(None, "PUT", url, content=b"abc")).status_code == status
-        rotated.close()
+        await rotated.close()
 
 
 async def test_file_that_is_not_there_is_a_404(client: httpx2.AsyncClient, urls: FileUrls) -> None:

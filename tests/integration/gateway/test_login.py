@@ -199,7 +199,7 @@ async def test_logout_ends_the_session_at_once_here_and_within_a_second_elsewher
     refused = await platform.refresh(tokens.refreshToken)
     assert (refused.status_code, refused.json()["code"]) == (401, 16)
     assert await who(platform, other.token) == 200
-    elsewhere.close()
+    await elsewhere.close()
 
 
 async def test_logout_by_refresh_token_needs_no_access_token(platform: Platform, admin: str) -> None:
@@ -319,7 +319,7 @@ async def test_too_many_logins_by_one_address_are_a_429(database: Database) -> N
     assert 1 <= int(refused.headers["retry-after"]) <= 300
     assert platform.hasher.num_verified == 3
     assert (await login(platform, email="other@acme.example", password="wrong")).status_code == 401
-    platform.close()
+    await platform.close()
 
 
 async def test_too_many_logins_from_one_client_are_a_429_whatever_they_try(database: Database) -> None:
@@ -328,7 +328,7 @@ async def test_too_many_logins_from_one_client_are_a_429_whatever_they_try(datab
     for number in range(3):
         assert (await login(platform, email=f"{number}@acme.example", password="wrong")).status_code == 401
     assert (await login(platform, apiKey=key)).status_code == 429
-    platform.close()
+    await platform.close()
 
 
 async def test_guesses_at_the_current_password_are_limited(database: Database) -> None:
@@ -337,7 +337,7 @@ async def test_guesses_at_the_current_password_are_limited(database: Database) -
     await platform.set_password("acme", "admin", PASSWORD)
     answers = [await change(platform, key, "not the password", "a new password") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [403, 403, 403, 429]
-    platform.close()
+    await platform.close()
 
 
 async def test_trail_tells_who_logged_in_and_who_failed_and_no_secret(platform: Platform, admin: str) -> None:

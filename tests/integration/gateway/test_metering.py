@@ -96,7 +96,7 @@ async def test_two_servers_spend_no_credit_twice(platform: Platform, database_ur
     )
     assert outcomes == {"answered": 50, "suspended": 70}
     assert await charged(platform) == (50, 50 * COST_NANOS)
-    other.close()
+    await other.close()
     await other_database.close()
 
 
@@ -235,7 +235,7 @@ async def test_account_whose_first_charge_was_refused_is_served_once_it_has_cred
     platform.gateway.meter.forget()
     assert await call(platform, demand(2, annotations=Annotations(team="other"))) == "answered"
     assert await charged(platform) == (2, 2 * COST_NANOS)
-    other.close()
+    await other.close()
     await other_database.close()
 
 

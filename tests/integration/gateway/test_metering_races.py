@@ -135,7 +135,7 @@ async def platforms(platform: Platform, database_url: str) -> AsyncIterator[list
     for opened in (platform.database, other_database):
         await asyncio.gather(*(ask(opened) for _ in range(30)))
     yield [platform, other]
-    other.close()
+    await other.close()
     await other_database.close()
 
 

@@ -41,7 +41,7 @@ async def server_on_either(database: Database, provider: OidcProvider) -> AsyncI
     """A server that the provider knows, with Ada in one account, on each kind of database."""
     made = await _server(database, provider)
     yield made
-    made.close()
+    await made.close()
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def server(sqlite_url: str, provider: OidcProvider) -> AsyncIterator[Platf
     database = Database.open(sqlite_url)
     made = await _server(database, provider)
     yield made
-    made.close()
+    await made.close()
     await database.close()
 
 
@@ -114,7 +114,7 @@ async def test_cookie_of_a_server_behind_https_is_secure(server: Platform, provi
         server.database, oidc=provider.client(redirect_url="https://embeddings.example/v1/auth/oidc/callback")
     )
     assert "Secure" in (await secure.call(None, "GET", LOGIN)).headers["set-cookie"]
-    secure.close()
+    await secure.close()
 
 
 async def test_server_without_a_provider_says_so(platform: Platform) -> None:
@@ -230,7 +230,7 @@ async def test_id_token_that_names_no_key_is_checked_with_the_only_one(
     provider.keys["key-2"] = key_called("key-2")
     fresh = Platform(server.database, oidc=provider.client())
     assert (await log_in(fresh)).status_code == 401
-    fresh.close()
+    await fresh.close()
 
 
 async def test_state_of_another_browser_is_refused(server: Platform, provider: OidcProvider) -> None:
@@ -303,7 +303,7 @@ async def test_wrong_client_secret_is_told(server: Platform, provider: OidcProvi
         401,
         "the OIDC provider refused the login: invalid_client",
     )
-    wrong.close()
+    await wrong.close()
 
 
 async def test_address_may_stand_in_the_user_info_alone(server: Platform, provider: OidcProvider) -> None:
@@ -377,14 +377,14 @@ async def test_provider_that_is_not_there_is_a_503(server: Platform, provider: O
     absent = Platform(server.database, oidc=provider.client(issuer="http://127.0.0.1:9"))
     answer = await absent.call(None, "GET", LOGIN)
     assert (answer.status_code, answer.json()["code"]) == (503, 14)
-    absent.close()
+    await absent.close()
 
 
 async def test_callbacks_of_one_client_are_limited(server: Platform, provider: OidcProvider) -> None:
     limited = Platform(server.database, oidc=provider.client(), rules=SessionRules(attempts_per_client=2))
     statuses = [(await limited.call(None, "GET", CALLBACK)).status_code for _ in range(3)]
     assert statuses == [401, 401, 429]
-    limited.close()
+    await limited.close()
 
 
 async def test_trail_tells_of_the_login_and_neither_code_nor_state(server_on_either: Platform) -> None:

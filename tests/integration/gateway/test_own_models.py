@@ -169,7 +169,7 @@ async def test_models_that_do_not_fit_together_take_turns(
         ]
         assert states == [["DEPLOYED"] if other == number else [] for other in range(2)]
         assert pool.num_bytes <= num_bytes * 1.5
-    platform.close()
+    await platform.close()
 
 
 async def test_equal_files_of_two_accounts_are_one_model_in_memory_and_on_disk(

@@ -245,7 +245,7 @@ async def test_change_holds_at_once_where_it_was_made_and_within_a_second_elsewh
     clock[0] += TTL_S * 0.02
     assert await usable(other, admin) == [TUNED]
     other.deps.registry.close()
-    other.close()
+    await other.close()
 
 
 async def test_updates_of_one_moment_leave_one_of_their_policies(platform: Platform, admin: str) -> None:

@@ -77,7 +77,7 @@ async def test_every_quota_is_listed_with_the_default_where_the_account_has_none
     }
     assert by_name["accounts/acme/quotas/monthly-spend-usd"]["value"] == NONE
     assert await quota(other, admin, REQUESTS) == by_name[f"accounts/acme/quotas/{REQUESTS}"]
-    other.close()
+    await other.close()
 
 
 async def test_list_is_filtered_ordered_and_paged_like_any_other(platform: Platform, admin: str) -> None:

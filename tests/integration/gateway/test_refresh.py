@@ -126,7 +126,7 @@ async def test_no_refresh_makes_a_session_longer(database: Database) -> None:
     with time_machine.travel(now() + lifetime, tick=True):
         assert (await platform.refresh(second.refreshToken)).status_code == 401
         assert await who(platform, second.token) == 401
-    platform.close()
+    await platform.close()
 
 
 async def test_of_fifty_refreshes_at_once_in_two_processes_one_succeeds_and_its_successor_lives(
@@ -143,7 +143,7 @@ async def test_of_fifty_refreshes_at_once_in_two_processes_one_succeeds_and_its_
     successor = next(Tokens(**answer.json()) for answer in answers if answer.status_code == 200)
     assert await who(platform, successor.token) == await who(elsewhere, successor.token) == 200
     assert (await elsewhere.refresh(successor.refreshToken)).status_code == 200
-    elsewhere.close()
+    await elsewhere.close()
     await other_database.close()
 
 
@@ -212,7 +212,7 @@ async def test_refresh_token_of_an_older_master_key_is_good_once(platform: Platf
     fresh = Tokens(**(await rotated.refresh(tokens.refreshToken)).json())
     assert await who(rotated, fresh.token) == 200
     assert (await rotated.refresh(tokens.refreshToken)).status_code == 401
-    rotated.close()
+    await rotated.close()
 
 
 async def test_purge_deletes_what_ended_long_ago_and_nothing_else(
@@ -249,4 +249,4 @@ async def test_made_up_refresh_token_takes_no_lock_and_counts_against_its_client
         answers += [await platform.refresh("made up") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
     assert (await platform.refresh(tokens.refreshToken)).status_code == 200  # one that there is is not counted
-    platform.close()
+    await platform.close()

@@ -237,8 +237,8 @@ async def test_secrets_outlive_the_key_they_were_encrypted_with(platform: Platfo
         assert await rotate_all(db, both.keyring) == (SECRETS_AT_ONCE + 3, [])
     for number in (0, 7, SECRETS_AT_ONCE + 2):
         assert await revealed(new_only, secret_id=f"s{number}") == f"value {number}"
-    both.close()
-    new_only.close()
+    await both.close()
+    await new_only.close()
 
 
 async def test_rotation_names_what_cannot_be_decrypted_and_leaves_it(platform: Platform, admin: str) -> None:

@@ -38,7 +38,7 @@ async def keep(url: str, *secret_ids: str) -> None:
     for secret_id in secret_ids:
         body = {"name": f"accounts/mine/secrets/{secret_id}", "keyName": "K", "value": f"value of {secret_id}"}
         assert (await platform.call(key, "POST", "/v1/accounts/mine/secrets", json=body)).status_code == 200
-    platform.close()
+    await platform.close()
     await database.close()
 
 

@@ -48,7 +48,7 @@ async def told(database: Database, listener: Listener) -> Any:
     """A platform whose warnings are sent to the listener."""
     made = Platform(database, webhook=Webhook(listener.url, SECRET))
     yield made
-    made.close()
+    await made.close()
 
 
 async def warn_at(platform: Platform, *dollars: int) -> None:

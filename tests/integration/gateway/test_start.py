@@ -71,7 +71,7 @@ async def test_given_key_that_was_deleted_stops_the_start_and_stays_deleted(data
     with pytest.raises(ConfigurationError, match="was deleted; unset EMBERGATE_BOOTSTRAP_API_KEY or set another"):
         await prepare_gateway(settings)
     assert (await platform.call(GIVEN_KEY, "GET", "/v1/accounts")).status_code == 401
-    platform.close()
+    await platform.close()
     await database.close()
 
 

@@ -245,7 +245,7 @@ async def test_block_and_unblock_reach_another_process_within_a_second(platform:
             await change(one)
         await asyncio.sleep(1.0)
         assert (await embed(platform, key)).status_code == status
-    operator.close()
+    await operator.close()
     await operator_database.close()
 
 

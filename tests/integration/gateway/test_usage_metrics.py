@@ -117,7 +117,7 @@ async def test_refusals_are_counted_by_quota(database: Database) -> None:
             await call(platform, demand(number))
     for quota in quotas:
         assert value(platform, "limited_requests_total", quota=quota) == 1
-    platform.close()
+    await platform.close()
 
 
 async def test_repeated_calls_are_counted_whether_they_come_together_or_later(platform: Platform) -> None:

@@ -70,7 +70,7 @@ async def test_answered_call_is_charged_though_others_have_used_up_the_credit(
         assert await call(other, demand(1)) == "answered"
         await tab.settle()
     await platform.gateway.meter.close()
-    other.close()
+    await other.close()
     await database.close()
     assert await charged(platform) == (2, 2 * COST_NANOS)
 

@@ -91,7 +91,7 @@ async def test_url_from_before_the_files_were_in_a_bucket_says_so(s3: CloudObjec
         assert (answer.status_code, answer.json()["code"]) == (404, 5)
         assert "in a bucket now" in answer.json()["message"]
     assert await keys(s3) == []
-    platform.close()
+    await platform.close()
     await database.close()
 
 
