@@ -43,7 +43,7 @@ class ServedModel:
 
     def __post_init__(self) -> None:
         """Work out every name that this model answers to."""
-        names = {self.id, f"{CATALOG_ACCOUNT}/{self.id}", *self.deployments}
+        names = set(resource_names(self.account, self.slug))
         if not self.is_uploaded:
             names.add(self.model.spec.name)
         if self.account == CATALOG_ACCOUNT:
@@ -53,7 +53,7 @@ class ServedModel:
     @property
     def id(self) -> str:
         """The resource name, `accounts/<account>/models/<slug>`."""
-        return f"accounts/{self.account}/models/{self.slug}"
+        return model_id(self.account, self.slug)
 
     @property
     def public_name(self) -> str:
@@ -65,7 +65,7 @@ class ServedModel:
     @property
     def deployments(self) -> frozenset[str]:
         """The resource names of the deployment and the router that every model has."""
-        return frozenset(f"accounts/{self.account}/{kind}/{self.slug}" for kind in ("deployments", "routers"))
+        return deployment_ids(self.account, self.slug)
 
     def is_snapshot(self, snapshot: str) -> bool:
         """Tell whether `snapshot` is this model's revision (or a prefix of 7 and more) or its fingerprint."""
@@ -114,6 +114,22 @@ class Registry:
             served.model.close()
         self._models.clear()
         self._by_name.clear()
+
+
+def model_id(account: str, slug: str) -> str:
+    """Return a model's resource name."""
+    return f"accounts/{account}/models/{slug}"
+
+
+def deployment_ids(account: str, slug: str) -> frozenset[str]:
+    """Return the resource names of the deployment and the router that every model has."""
+    return frozenset(f"accounts/{account}/{kind}/{slug}" for kind in ("deployments", "routers"))
+
+
+def resource_names(account: str, slug: str) -> frozenset[str]:
+    """Return the names that a model has wherever it came from."""
+    name = model_id(account, slug)
+    return deployment_ids(account, slug) | {name, f"{CATALOG_ACCOUNT}/{name}"}
 
 
 def resource_of(name: str, account: str) -> tuple[str, str]:

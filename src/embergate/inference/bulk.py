@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,12 @@ from embergate.engine.engine import EmbedOptions, TokenizedRequest
 from embergate.engine.registry import ServedModel
 from embergate.engine.scheduler import Lane
 from embergate.engine.tokenization import TokenizedText
-from embergate.errors import EmbergateError, InvalidRequestError, ModelNotFoundError
+from embergate.errors import EmbergateError, InvalidRequestError
 from embergate.inference.deps import Deps
 from embergate.inference.encoding import encode_vectors
 from embergate.inference.schemas import EmbeddingRequest, Inputs, check_embedding_request
-from embergate.web.bulk import Approve, BulkAnswer, BulkModel
+from embergate.web.bulk import Approve, BulkAnswer
+from embergate.web.own_models import NamedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,64 +50,57 @@ class EngineBulkEmbedder:
         """Embed with what the inference plane has."""
         self._deps = deps
 
-    def get(self, name: str) -> BulkModel:
+    async def find(self, name: str, account_id: str) -> NamedModel:
         """See `BulkEmbedder`."""
-        served = self._deps.get_model(name)
-        return BulkModel(served.id, served.names, served.list_price_nanos)
+        return await self._deps.find_model(name, account_id)
 
-    def check(self, model: str, body: Mapping[str, Any]) -> None:
+    def check(self, name: str, model: NamedModel, body: Mapping[str, Any]) -> None:
         """See `BulkEmbedder`."""
-        self._parse(model, body)
+        self._parse(name, model.names, body)
 
     async def embed(
-        self, model: str, bodies: Sequence[Mapping[str, Any]], *, tenant: str, approve: Approve
+        self, name: str, bodies: Sequence[Mapping[str, Any]], *, account_id: str, approve: Approve
     ) -> list[BulkAnswer]:
         """See `BulkEmbedder`."""
-        served = self._deps.get_model(model)
         answers = [BulkAnswer()] * len(bodies)
-        rows = await asyncio.to_thread(self._read, model, bodies, served, tenant, answers)
-        alike: dict[tuple[EmbedOptions, bool], list[_Row]] = defaultdict(list)
-        for row in rows:
-            alike[row.options, isinstance(row.inputs[0], str)].append(row)
-        groups = [await self._tokenize(served, some, answers) for some in alike.values()]
-        await approve(sum(len(text.input_ids) for group in groups for texts in group.texts for text in texts))
-        async with asyncio.TaskGroup() as tasks:
-            for group in groups:
-                if group.rows:
-                    tasks.create_task(self._run(served, group, answers))
+        async with self._deps.using_model(name, account_id) as served:
+            rows = await asyncio.to_thread(self._read, name, served, bodies, account_id, answers)
+            alike: dict[tuple[EmbedOptions, bool], list[_Row]] = defaultdict(list)
+            for row in rows:
+                alike[row.options, isinstance(row.inputs[0], str)].append(row)
+            groups = [await self._tokenize(served, some, answers) for some in alike.values()]
+            await approve(sum(len(text.input_ids) for group in groups for texts in group.texts for text in texts))
+            async with asyncio.TaskGroup() as tasks:
+                for group in groups:
+                    if group.rows:
+                        tasks.create_task(self._run(served, group, answers))
         return answers
 
-    def _parse(self, model: str, body: Mapping[str, Any]) -> tuple[EmbeddingRequest, Inputs]:
+    def _parse(self, name: str, names: Set[str], body: Mapping[str, Any]) -> tuple[EmbeddingRequest, Inputs]:
         """Read a body. Raises: InvalidRequestError, also for another model than the job's."""
-        request, inputs = check_embedding_request({"model": model, **body}, max_inputs=self._deps.limits.max_inputs)
-        if request.model != model and not self._is_same(request.model, model):
-            raise InvalidRequestError(f"model: the job's is {model}; leave it out", param="model")
+        request, inputs = check_embedding_request({"model": name, **body}, max_inputs=self._deps.limits.max_inputs)
+        if request.model != name and request.model not in names:
+            raise InvalidRequestError(f"model: the job's is {name}; leave it out", param="model")
         return request, inputs
-
-    def _is_same(self, name: str, model: str) -> bool:
-        try:
-            return self._deps.get_model(name) is self._deps.get_model(model)
-        except ModelNotFoundError:
-            return False
 
     def _read(
         self,
-        model: str,
-        bodies: Sequence[Mapping[str, Any]],
+        name: str,
         served: ServedModel,
-        tenant: str,
+        bodies: Sequence[Mapping[str, Any]],
+        account_id: str,
         answers: list[BulkAnswer],
     ) -> list[_Row]:
         rows = []
         for index, values in enumerate(bodies):
             try:
-                body, inputs = self._parse(model, values)
+                body, inputs = self._parse(name, served.names, values)
                 served.model.check_dimensions(body.dimensions)
             except InvalidRequestError as error:
                 answers[index] = BulkAnswer(error=error)
                 continue
             prompt = served.model.spec.prompt_for(body.input_type)
-            options = EmbedOptions(body.dimensions, body.normalize, prompt, tenant, Lane.BULK)
+            options = EmbedOptions(body.dimensions, body.normalize, prompt, account_id, Lane.BULK)
             rows.append(_Row(index, body, inputs, options))
         return rows
 

@@ -15,7 +15,7 @@ from embergate.errors import ForbiddenError, ModelLoadingError, ModelNotFoundErr
 from embergate.web.caller import Authenticator
 from embergate.web.metering import Meter
 from embergate.web.metrics import Metrics
-from embergate.web.own_models import OwnModels
+from embergate.web.own_models import NamedModel, OwnModels
 from embergate.web.policy import ModelPolicies
 from embergate.web.tracing import UNTRACED, Tracer
 
@@ -66,12 +66,27 @@ class Deps:
         Raises: as `get_model`, ForbiddenError, and as `OwnModels.using`.
         """
         async with self._opened(name, account_id) as served:
-            if not await self.policies.allows(account_id, served.names):
-                raise ForbiddenError(
-                    f"the account's policy does not allow {served.id}; an admin of the account can change its policySettings",
-                    param="model",
-                )
+            await self._require_allowed(account_id, served)
             yield served
+
+    async def find_model(self, name: str, account_id: str) -> NamedModel:
+        """Look up a model that the account may use, without loading it. Raises: as `using_model`, but for the loading."""
+        try:
+            served = self.get_model(name)
+            found = NamedModel(served.id, served.names, served.list_price_nanos)
+        except (ModelNotFoundError, ModelLoadingError) as error:
+            if self.own_models is None:
+                raise
+            found = await self.own_models.find(name, account_id, error)
+        await self._require_allowed(account_id, found)
+        return found
+
+    async def _require_allowed(self, account_id: str, model: ServedModel | NamedModel) -> None:
+        if not await self.policies.allows(account_id, model.names):
+            raise ForbiddenError(
+                f"the account's policy does not allow {model.id}; an admin of the account can change its policySettings",
+                param="model",
+            )
 
     def _opened(self, name: str, account_id: str) -> AbstractAsyncContextManager[ServedModel]:
         try:

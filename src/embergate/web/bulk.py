@@ -7,18 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from embergate.errors import EmbergateError
+from embergate.web.own_models import NamedModel
 
 # Told of the tokens before they are run; raises if they are not to be.
 Approve = Callable[[int], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class BulkModel:
-    """A model that is served: its resource name, all its names, and the price of its size in nanos a token."""
-
-    id: str
-    names: frozenset[str]
-    list_price_nanos: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +26,26 @@ class BulkAnswer:
 class BulkEmbedder(Protocol):
     """What batch jobs are done with."""
 
-    def get(self, name: str) -> BulkModel:
-        """Find a model by any form of its name.
+    async def find(self, name: str, account_id: str) -> NamedModel:
+        """Find a model by any form of its name, for an account; an uploaded one need not be loaded.
 
-        Raises: ModelNotFoundError; ModelLoadingError while models are still being loaded.
+        Raises: ModelNotFoundError; ModelLoadingError while models are still being loaded; ForbiddenError for another account's
+            or by the account's policy; FailedPreconditionError for one that is still being uploaded; UnavailableError.
         """
         ...
 
-    def check(self, model: str, body: Mapping[str, Any]) -> None:
-        """Check a request's body for what can be told without running it. Raises: InvalidRequestError."""
+    def check(self, name: str, model: NamedModel, body: Mapping[str, Any]) -> None:
+        """Check a request's body for what can be told without running it; `name` is the model's as the job gives it.
+
+        Raises: InvalidRequestError, also for another model than the job's.
+        """
         ...
 
     async def embed(
-        self, model: str, bodies: Sequence[Mapping[str, Any]], *, tenant: str, approve: Approve
+        self, name: str, bodies: Sequence[Mapping[str, Any]], *, account_id: str, approve: Approve
     ) -> list[BulkAnswer]:
-        """Answer bodies, in their order; each that cannot be answered has its own error.
+        """Answer bodies, in their order, for an account; each that cannot be answered has its own error.
 
-        Raises: what `approve` raises; ModelNotFoundError; OverloadedError.
+        Raises: what `approve` raises; as `find`; OverloadedError; ModelError for an uploaded model that cannot be loaded.
         """
         ...

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from embergate.engine.registry import ServedModel
 from embergate.errors import EmbergateError
 
 
+@dataclass(frozen=True, slots=True)
+class NamedModel:
+    """What is known of a model that need not be loaded: its resource name, all its names, its size's price in nanos a token."""
+
+    id: str
+    names: frozenset[str]
+    list_price_nanos: int
+
+
 class OwnModels(Protocol):
     """Uploaded models by name, loaded when they are used."""
+
+    async def find(self, name: str, account_id: str, absent: EmbergateError) -> NamedModel:
+        """Look a model up without loading it.
+
+        Raises: `absent` if there is no such model; ForbiddenError if it is another account's and not public;
+            FailedPreconditionError if its files are not there yet; UnavailableError if the database cannot be reached.
+        """
+        ...
 
     def using(self, name: str, account_id: str, absent: EmbergateError) -> AbstractAsyncContextManager[ServedModel]:
         """Keep a model loaded for as long as the context lasts, for a caller of this account.
 
-        Raises: `absent` if there is no such model; ForbiddenError if it is another account's and not public; ModelLoadingError
-            if it is not loaded in time; UnavailableError if the database or the files cannot be reached.
+        Raises: as `find`; ModelLoadingError if it is not loaded in time; UnavailableError if the files cannot be reached.
         """
         ...

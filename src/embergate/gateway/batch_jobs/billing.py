@@ -17,7 +17,7 @@ from embergate.gateway.usage.terms import TermsBook
 from embergate.jobs.errors import RetryLater
 from embergate.jobs.handler import Context
 from embergate.storage.database import Database
-from embergate.web.bulk import BulkModel
+from embergate.web.own_models import NamedModel
 
 
 class Billing:
@@ -27,7 +27,7 @@ class Billing:
         """Know nothing yet."""
         self._terms = TermsBook(database)
 
-    async def price_of(self, account_id: str, model: BulkModel) -> Price:
+    async def price_of(self, account_id: str, model: NamedModel) -> Price:
         """Return what a token costs the account in a batch. Raises: UnavailableError."""
         terms = await self._terms.get(account_id)
         price = price_of(model.id, now(), list_nanos=model.list_price_nanos, prices=terms.prices, plans=terms.plans)

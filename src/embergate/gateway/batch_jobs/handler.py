@@ -6,8 +6,8 @@ What it writes before a chunk is done is named by chunk and fence; what counts i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -15,7 +15,14 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.aip.status import Code
-from embergate.errors import ModelNotFoundError, NotFoundError, UnavailableError
+from embergate.errors import (
+    FailedPreconditionError,
+    ForbiddenError,
+    ModelError,
+    ModelNotFoundError,
+    NotFoundError,
+    UnavailableError,
+)
 from embergate.gateway.batch_jobs import output, store
 from embergate.gateway.batch_jobs.billing import Billing
 from embergate.gateway.batch_jobs.results import Results, write_results
@@ -31,7 +38,8 @@ from embergate.jobs.job import Job, State
 from embergate.storage.database import Database
 from embergate.storage.key_set import KeySet
 from embergate.storage.objects.protocol import Objects
-from embergate.web.bulk import BulkEmbedder, BulkModel
+from embergate.web.bulk import BulkEmbedder
+from embergate.web.own_models import NamedModel
 
 # A model that is not served here may be served once the server has another configuration.
 MODEL_AWAY_S: Final = 30.0
@@ -63,12 +71,12 @@ class BatchHandler:
     async def prepare(self, context: Context, plan: Plan) -> Outcome:
         """Check every row. See `Handler`."""
         order = Order.of(context.job.payload)
-        bulk, _ = self._model(order)
+        bulk, model = await self._model(context, order)
         keys = await self._inputs(context.job.account_id, order)
         with KeySet() as seen, KeySet() as done:
             for uid in order.earlier_uids:
                 await self._read_done(context.job.account_id, uid, done)
-            checker = RowChecker(partial(bulk.check, order.model), order.extra, seen=seen, done=done)
+            checker = RowChecker(partial(bulk.check, order.model, model), order.extra, seen=seen, done=done)
             for name, key in keys.items():
                 checker.begin_file(name, key)
                 async for chunks in self._check_file(checker, key):
@@ -82,7 +90,7 @@ class BatchHandler:
     async def run(self, context: Context, payload: Any) -> Outcome:
         """Answer a chunk's rows. See `Handler`."""
         order, account_id = Order.of(context.job.payload), context.job.account_id
-        bulk, model = self._model(order)
+        bulk, model = await self._model(context, order)
         await self._require_money(context, 0)
         content = await self._read(payload["key"], payload["start"], payload["length"])
         if payload["start"] == 0:
@@ -96,7 +104,8 @@ class BatchHandler:
             await self._require_money(context, num_tokens * price.nanos)
 
         bodies = [row.body for row in rows]
-        answers = await bulk.embed(order.model, bodies, tenant=account_id, approve=approve)
+        with _model_errors(order.model):
+            answers = await bulk.embed(order.model, bodies, account_id=account_id, approve=approve)
         name = f"{parts_of(account_id, order)}/{context.number:08d}-{context.fence}"
         results = await write_results(self._objects, name, rows, answers)
         record = self._billing.record(context, order, model.id, price, results)
@@ -141,14 +150,15 @@ class BatchHandler:
             )
         await store.change(db, job.id, {"state": STATES[state].value, "status_code": code, "status_message": message})
 
-    def _model(self, order: Order) -> tuple[BulkEmbedder, BulkModel]:
-        """Return what the job is done with. Raises: RetryLater while its model is not served; OverloadedError."""
+    async def _model(self, context: Context, order: Order) -> tuple[BulkEmbedder, NamedModel]:
+        """Return what the job is done with.
+
+        Raises: RetryLater while its model is not served; JobError if the account may not use it any more; UnavailableError.
+        """
         if self._bulk is None:
             raise UnavailableError("this process serves no models")
-        try:
-            return self._bulk, self._bulk.get(order.model)
-        except ModelNotFoundError:
-            raise RetryLater(MODEL_AWAY_S, f"the model {order.model} is not served now") from None
+        with _model_errors(order.model):
+            return self._bulk, await self._bulk.find(order.model, context.job.account_id)
 
     async def _inputs(self, account_id: str, order: Order) -> dict[str, str]:
         """Return the keys of the input's files by their names. Raises: JobError if it was deleted."""
@@ -206,6 +216,19 @@ class BatchHandler:
 def handlers_over(database: Database, objects: Objects, bulk: BulkEmbedder | None = None) -> Handlers:
     """Return the handlers of batch jobs; without `bulk`, for whoever only stops, pauses or resumes them."""
     return {KIND: BatchHandler(database, objects, bulk)}
+
+
+@contextmanager
+def _model_errors(name: str) -> Iterator[None]:
+    """Say what an error of the job's model means for the job."""
+    try:
+        yield
+    except ModelNotFoundError:
+        raise RetryLater(MODEL_AWAY_S, f"the model {name} is not served now") from None
+    except ForbiddenError as error:
+        raise JobError(Code.PERMISSION_DENIED, error.message) from None
+    except (FailedPreconditionError, ModelError) as error:
+        raise JobError(Code.FAILED_PRECONDITION, error.message) from None
 
 
 def _add_ids(lines: Sequence[bytes], done: KeySet) -> None:

@@ -188,16 +188,10 @@ def _id_in(call: Call, name: str, pattern: re.Pattern[str], field: str) -> str:
 
 
 async def _require_model(call: Call, name: str) -> None:
-    bulk = bulk_of(call)
     try:
-        model = bulk.get(name)
+        await bulk_of(call).find(name, call.account_id)
     except ModelNotFoundError:
         raise NotFoundError(f"model: no embedding model {name[:200]!r} is served", param="model") from None
-    if not await call.deps.policies.allows(call.account_id, model.names):
-        raise ForbiddenError(
-            f"the account's policy does not allow {model.id}; an admin of the account can change its policySettings",
-            param="model",
-        )
 
 
 def bulk_of(call: Call) -> BulkEmbedder:

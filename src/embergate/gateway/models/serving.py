@@ -10,7 +10,7 @@ from typing import Final
 
 from embergate.engine.loading.catalog import price_class_nanousd
 from embergate.engine.model_pool import Content, ModelPool
-from embergate.engine.registry import CATALOG_ACCOUNT, Registry, ServedModel
+from embergate.engine.registry import CATALOG_ACCOUNT, Registry, ServedModel, model_id, resource_names
 from embergate.errors import EmbergateError, FailedPreconditionError, ForbiddenError, ModelNotFoundError
 from embergate.gateway.fresh_cache import FreshCache
 from embergate.gateway.models import store
@@ -20,6 +20,7 @@ from embergate.gateway.models.schemas import ModelState
 from embergate.gateway.models.store import ModelFile
 from embergate.storage.database import Database
 from embergate.storage.tables.models import ModelRow
+from embergate.web.own_models import NamedModel
 
 TOKENS_IN_A_PRICE: Final = 1_000_000
 NOT_YOURS: Final = "this API key or session has no access to the model's account, and the model is not public"
@@ -37,6 +38,11 @@ class Uploaded:
     prefix: str
     files: Mapping[str, ModelFile]
 
+    @property
+    def list_price_nanos(self) -> int:
+        """What a token costs by the model's size, in nanos."""
+        return price_class_nanousd(self.parameter_count) // TOKENS_IN_A_PRICE
+
 
 class UploadedModels:
     """Looks models up in the database, at most once a second each."""
@@ -49,9 +55,31 @@ class UploadedModels:
         self._wait_s = wait_s
         self._found: FreshCache[Address, Uploaded | None] = FreshCache()
 
+    async def find(self, name: str, account_id: str, absent: EmbergateError) -> NamedModel:
+        """Look a model up; see `OwnModels`."""
+        address, found = await self._find(name, account_id, absent)
+        names = resource_names(address.account_id, address.model_id)
+        return NamedModel(model_id(address.account_id, address.model_id), names, found.list_price_nanos)
+
     @asynccontextmanager
     async def using(self, name: str, account_id: str, absent: EmbergateError) -> AsyncIterator[ServedModel]:
         """Keep a model loaded for as long as the context lasts; see `OwnModels`."""
+        address, found = await self._find(name, account_id, absent)
+        async with self._pool.using(self.content_of(found), wait_s=self._wait_s) as (model, loaded_at):
+            served = ServedModel(
+                address.account_id,
+                address.model_id,
+                model,
+                loaded_at,
+                list_price_nanos=found.list_price_nanos,
+                is_uploaded=True,
+            )
+            if address.snapshot is not None and not served.is_snapshot(address.snapshot):
+                raise ModelNotFoundError(param="model")
+            yield served
+
+    async def _find(self, name: str, account_id: str, absent: EmbergateError) -> tuple[Address, Uploaded]:
+        """Look up a model that the account may use. Raises: as `OwnModels.find`."""
         address = Address.parse(name)
         if address is None:
             raise absent
@@ -67,19 +95,7 @@ class UploadedModels:
                 f"the model {address.model_id} is UPLOADING: upload its files, then ask for :validateUpload",
                 param="model",
             )
-        async with self._pool.using(self.content_of(found), wait_s=self._wait_s) as (model, loaded_at):
-            price_nanos = price_class_nanousd(found.parameter_count) // TOKENS_IN_A_PRICE
-            served = ServedModel(
-                address.account_id,
-                address.model_id,
-                model,
-                loaded_at,
-                list_price_nanos=price_nanos,
-                is_uploaded=True,
-            )
-            if address.snapshot is not None and not served.is_snapshot(address.snapshot):
-                raise ModelNotFoundError(param="model")
-            yield served
+        return address, found
 
     def content_of(self, uploaded: Uploaded) -> Content:
         """Return how the pool knows a model."""
