@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
+from embergate.app.objects import FileOptions
 from embergate.app.uploaded_models import PoolOptions
+from embergate.storage.objects.local import LocalObjects
 from embergate.storage.tables.usage import UsageDimensionsRow
 from tests.integration.gateway import batches, uploading
 from tests.integration.gateway.batches import ACCOUNT, JOBS, output_of, rows_of, told, wait_for, worker
