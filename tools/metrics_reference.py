@@ -31,7 +31,7 @@ def render() -> str:
     """Return the page."""
     sections = [
         ("## Requests and the engine", _rows(Metrics)),
-        ("## Metering and webhooks", _rows(GatewayMetrics)),
+        ("## Metering, webhooks and jobs", _rows(GatewayMetrics)),
         ("## Redis\n\nWhere `EMBERGATE_REDIS_URL` is set.", _rows(RedisMetrics)),
     ]
     return HEAD + "\n".join(f"{title}\n\n{TABLE}{rows}" for title, rows in sections)

@@ -20,7 +20,10 @@ def batch_worker(deps: Deps, gateway: GatewayDeps, *, num_slots: int, rules: Wor
     """Return a worker that does `num_slots` chunks of batch jobs at once."""
     handlers = handlers_over(gateway.database, gateway.objects, EngineBulkEmbedder(deps))
     owner = f"{socket.gethostname()}/{os.getpid()}"
-    return Worker(gateway.database, handlers, owner=owner, num_slots=num_slots, rules=rules)
+    metrics = gateway.metrics.jobs
+    worker = Worker(gateway.database, handlers, owner=owner, num_slots=num_slots, rules=rules, metrics=metrics)
+    gateway.job_listeners.append(worker.wake)
+    return worker
 
 
 @asynccontextmanager

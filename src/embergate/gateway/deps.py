@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -96,6 +96,13 @@ class GatewayDeps:
     webhook: Webhook | None = None
     # What batch jobs are done with, where there is an engine.
     bulk: BulkEmbedder | None = None
+    # Told when there may be jobs to do: the workers of this process.
+    job_listeners: list[Callable[[], None]] = field(default_factory=list)
+
+    def tell_workers(self) -> None:
+        """Have the workers of this process look at once; those of others find by themselves what has changed."""
+        for listener in self.job_listeners:
+            listener()
 
 
 def gateway_of(request: Request) -> GatewayDeps:

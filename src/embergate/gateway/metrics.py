@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from embergate.engine.registry import Registry
 from embergate.gateway.usage.metrics import UsageMetrics
 from embergate.gateway.webhooks.metrics import WebhookMetrics
+from embergate.jobs.metrics import JobMetrics
 
 
 class GatewayMetrics:
@@ -17,3 +18,4 @@ class GatewayMetrics:
         self.registry = registry
         self.usage = UsageMetrics(registry, models)
         self.webhooks = WebhookMetrics(registry)
+        self.jobs = JobMetrics(registry)

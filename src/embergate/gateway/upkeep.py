@@ -18,7 +18,7 @@ from embergate.gateway.models.store import contents_of_all
 from embergate.gateway.sessions import service as sessions
 from embergate.gateway.usage.retention import purge_records
 from embergate.gateway.webhooks.delivery import deliver
-from embergate.jobs.retention import purge_jobs
+from embergate.jobs.retention import open_jobs, purge_jobs
 
 # A key's last use is known this exactly.
 SETTLE_EVERY_S: Final = 10.0
@@ -99,7 +99,14 @@ async def delete_files(gateway: GatewayDeps) -> None:
 
 async def resume_batch_jobs(gateway: GatewayDeps) -> None:
     """Let batch jobs go on whose accounts can pay again. Raises: UnavailableError."""
-    await resume_paid(gateway.database, gateway.objects)
+    if await resume_paid(gateway.database, gateway.objects):
+        gateway.tell_workers()
+
+
+async def count_open_jobs(gateway: GatewayDeps) -> None:
+    """Count the jobs that have not ended, for whoever watches. Raises: UnavailableError."""
+    async with gateway.database.reading() as db:
+        gateway.metrics.jobs.note_open(await open_jobs(db))
 
 
 async def purge_ended_jobs(gateway: GatewayDeps) -> None:
@@ -130,6 +137,7 @@ TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (PURGE_EVERY_S, sweep_objects),
     (SETTLE_EVERY_S, delete_files),
     (SETTLE_EVERY_S, resume_batch_jobs),
+    (SETTLE_EVERY_S, count_open_jobs),
     (PURGE_EVERY_S, purge_ended_jobs),
     (SETTLE_EVERY_S, unload_models),
     (PURGE_EVERY_S, sweep_model_folders),

@@ -27,7 +27,7 @@ async def perform(database: Database, handler: Handler, claim: Claim, rules: Wor
 
     Raises: LeaseLostError; CancelledError if the caller is cancelled, and only then.
     """
-    if claim.attempt > rules.max_attempts:
+    if claim.attempt > rules.max_begun:
         num = claim.attempt - 1
         message = f"{name_of(claim)} was begun {num} times and never ended: its server died, or was not heard of"
         return Failed(JobError("INTERNAL", message), message)

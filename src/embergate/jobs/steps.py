@@ -112,8 +112,11 @@ async def let_go(db: AsyncSession, claim: Claim) -> None:
         _put_back(chunk, again, await database_now(db))
 
 
-async def move_on(db: AsyncSession, handlers: Handlers) -> list[tuple[str, State]]:
-    """Move on jobs whose time is up, and those that have stopped, once nothing of them is under way; return new states."""
+async def move_on(db: AsyncSession, handlers: Handlers) -> list[tuple[str, str, State]]:
+    """Move on jobs whose time is up, and those that have stopped, once nothing of them is under way.
+
+    Returns: the id, the kind and the state of each that has a new one.
+    """
     changed = []
     ids = (await db.scalars(_waiting_to_move(await database_now(db), handlers.keys()))).all()
     for job_id in ids:
@@ -134,7 +137,7 @@ async def move_on(db: AsyncSession, handlers: Handlers) -> list[tuple[str, State
             continue
         if run.state == State.PAUSED:
             await unpause(db, handlers, run)
-            changed.append((run.id, State(run.state)))
+            changed.append((run.id, run.kind, State(run.state)))
         if run.step in {Step.PREPARE, Step.RUN}:
             run.is_expired = True
             await begin(db, run, Step.FINISH, moment)

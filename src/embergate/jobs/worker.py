@@ -17,13 +17,13 @@ import structlog
 from embergate.clock import monotonic_s
 from embergate.errors import UnavailableError
 from embergate.ids import new_short_id
-from embergate.jobs import claims, steps
+from embergate.jobs import claims, metrics, steps
 from embergate.jobs.claims import Claim
-from embergate.jobs.counts import WorkerCounts
 from embergate.jobs.errors import LeaseLostError
 from embergate.jobs.execution import about, perform, verdict_on
 from embergate.jobs.handler import Handlers
 from embergate.jobs.job import State
+from embergate.jobs.metrics import JobMetrics
 from embergate.jobs.rules import WorkerRules
 from embergate.jobs.steps import Again, Done, Failed, Verdict
 from embergate.storage.database import Database
@@ -48,15 +48,23 @@ class Worker:
     """Does the jobs of the kinds that it has handlers for."""
 
     def __init__(
-        self, database: Database, handlers: Handlers, *, owner: str, num_slots: int, rules: WorkerRules | None = None
+        self,
+        database: Database,
+        handlers: Handlers,
+        *,
+        owner: str,
+        num_slots: int,
+        rules: WorkerRules | None = None,
+        metrics: JobMetrics | None = None,
     ) -> None:
         """Do up to `num_slots` chunks at once; `owner` names this process where a chunk's lease is looked at."""
         self.owner: Final = f"{owner[:100]}/{new_short_id('')}"  # no two are alike, also not after a restart
-        self.counts: Final = WorkerCounts()
         self._database = database
         self._handlers = handlers
         self._num_slots = num_slots
         self._rules = rules or WorkerRules()
+        self.metrics: Final = metrics or JobMetrics()
+        self._is_database_away = False
         self._slots: set[_Slot] = set()
         self._has_work = asyncio.Event()
         self._has_changes = asyncio.Event()
@@ -125,21 +133,20 @@ class Worker:
     async def _move_on(self) -> None:
         async with self._database.writing() as db:
             changed = await steps.move_on(db, self._handlers)
-        for job_id, state in changed:
-            log.info("job_state", job=job_id, state=state.value)
+        for job_id, kind, state in changed:
+            self._note_state(job_id, kind, state)
 
     def _begin(self, claim: Claim) -> None:
         slot = _Slot(claim)
         self._slots.add(slot)
-        self.counts.num_claimed += 1
-        self.counts.num_running = len(self._slots)
+        self.metrics.running.inc()
         slot.task = asyncio.create_task(self._do(slot))
         # NOTE: a task that is cancelled before its first step never runs, its `finally` neither.
         slot.task.add_done_callback(partial(self._free, slot))
 
     def _free(self, slot: _Slot, _task: asyncio.Task[None]) -> None:
         self._slots.discard(slot)
-        self.counts.num_running = len(self._slots)
+        self.metrics.running.dec()
         self._has_work.set()
 
     async def _do(self, slot: _Slot) -> None:
@@ -181,23 +188,23 @@ class Worker:
                 return
 
     def _count(self, claim: Claim, verdict: Verdict, state: State | None) -> None:
+        outcome = metrics.FAILED
         match verdict:
             case Done():
-                self.counts.num_done += 1
+                outcome = metrics.DONE
             case Failed():
-                self.counts.num_failed += 1
                 log.warning("job_given_up", **about(claim), code=verdict.error.code, reason=verdict.detail)
-            case Again(is_fault=True):
-                self.counts.num_failed += 1
-            case Again():
-                self.counts.num_put_back += 1
+            case Again(is_fault=False):
+                outcome = metrics.PUT_BACK
                 log.info("job_chunk_put_back", **about(claim), reason=verdict.reason)
+        self.metrics.chunks.labels(claim.job.kind, outcome).inc()
         if state is not None:
             self._look_at_s = 0.0
-            self.counts.num_states[claim.job.kind, state.value] += 1
-            log.info(
-                "job_state", job=claim.job.id, kind=claim.job.kind, account=claim.job.account_id, state=state.value
-            )
+            self._note_state(claim.job.id, claim.job.kind, state)
+
+    def _note_state(self, job_id: str, kind: str, state: State) -> None:
+        self.metrics.changes.labels(kind, state.value).inc()
+        log.info("job_state", job=job_id, kind=kind, state=state.value)
 
     async def _keep_leases(self) -> None:
         while True:
@@ -222,7 +229,7 @@ class Worker:
                 log.info("job_chunk_cancelled", **about(slot.claim))
 
     async def _let_go(self, claim: Claim) -> None:
-        self.counts.num_lost += 1
+        self.metrics.chunks.labels(claim.job.kind, metrics.LOST).inc()
         with contextlib.suppress(UnavailableError, TimeoutError):  # then its lease runs out
             async with asyncio.timeout(RELEASE_TIMEOUT_S), self._database.writing() as db:
                 await steps.let_go(db, claim)
@@ -245,13 +252,15 @@ class Worker:
                 log.info("jobs_stopped", owner=self.owner, num_given_back=len(tasks) + num_released)
 
     def _database_is_away(self, error: UnavailableError) -> None:
-        if not self.counts.is_database_away:
-            self.counts.is_database_away = True
+        if not self._is_database_away:
+            self._is_database_away = True
+            self.metrics.database_away.set(1)
             log.warning("jobs_database_away", reason=error.message)
 
     def _database_is_back(self) -> None:
-        if self.counts.is_database_away:
-            self.counts.is_database_away = False
+        if self._is_database_away:
+            self._is_database_away = False
+            self.metrics.database_away.set(0)
             log.info("jobs_database_back")
 
 

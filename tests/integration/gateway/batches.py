@@ -35,9 +35,9 @@ def serve(platform: Platform, folder: Path) -> None:
 
 
 @asynccontextmanager
-async def worker(platform: Platform, num_slots: int = 2) -> AsyncIterator[None]:
+async def worker(platform: Platform, num_slots: int = 2, rules: WorkerRules = QUICK) -> AsyncIterator[None]:
     """Do batch jobs meanwhile."""
-    async with working(batch_worker(platform.deps, platform.gateway, num_slots=num_slots, rules=QUICK)):
+    async with working(batch_worker(platform.deps, platform.gateway, num_slots=num_slots, rules=rules)):
         yield
 
 

@@ -16,7 +16,9 @@ from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.batch_jobs import rows as batch_rows
 from embergate.gateway.batch_jobs.pausing import resume_paid
 from embergate.gateway.files.doomed import delete_doomed
+from embergate.gateway.upkeep import count_open_jobs
 from embergate.gateway.usage.tables import DIMENSIONS, DIMENSIONS_OF_RECORD, RECORDS
+from embergate.jobs.rules import WorkerRules
 from embergate.storage.objects.local import LocalObjects
 from embergate.storage.tables.accounts import AccountRow
 from embergate.storage.tables.jobs import JobChunkRow, JobRunRow
@@ -305,3 +307,28 @@ async def test_job_waits_for_a_model_that_is_not_served(platform: Platform, key:
                     break
     assert error == f"the model {MODEL} is not served now"
     assert (await told(platform, key, "GET", f"{JOBS}/job"))["state"] == "JOB_STATE_VALIDATING"
+
+
+async def test_worker_of_the_process_that_took_the_job_begins_at_once(platform: Platform, key: str) -> None:
+    await upload(platform, key, lines(rows_of(BODIES)))
+    async with worker(platform, rules=WorkerRules(poll_s=3600)):
+        await create(platform, key)
+        job = await wait_for(platform, key, ENDED)
+    assert job["state"] == "JOB_STATE_COMPLETED"
+
+
+async def test_metrics_tell_how_many_jobs_are_open_and_what_became_of_chunks(platform: Platform, key: str) -> None:
+    registry = platform.gateway.metrics.registry
+    await upload(platform, key, lines(rows_of(BODIES)))
+    await create(platform, key)
+    await count_open_jobs(platform.gateway)
+    waiting = {"kind": "batch_inference", "state": "QUEUED"}
+    assert registry.get_sample_value("embergate_open_jobs", waiting) == 1
+    async with worker(platform):
+        await wait_for(platform, key, ENDED)
+    await count_open_jobs(platform.gateway)
+    assert registry.get_sample_value("embergate_open_jobs", waiting) is None
+    done = {"kind": "batch_inference", "outcome": "done"}
+    assert registry.get_sample_value("embergate_job_chunks_total", done) == 3  # checked, answered, put together
+    completed = {"kind": "batch_inference", "state": "COMPLETED"}
+    assert registry.get_sample_value("embergate_job_changes_total", completed) == 1

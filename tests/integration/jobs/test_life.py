@@ -14,6 +14,7 @@ from embergate.jobs import control
 from embergate.jobs.errors import JobError, RetryLater
 from embergate.jobs.handler import Context
 from embergate.jobs.job import NewJob, Progress, State
+from embergate.jobs.metrics import DONE, FAILED, LOST, PUT_BACK
 from embergate.jobs.retention import open_jobs, purge_jobs
 from embergate.jobs.rules import WorkerRules
 from embergate.storage.database import Database
@@ -26,8 +27,10 @@ from tests.integration.jobs.toy import (
     ToyHandler,
     end_leases,
     end_pauses,
+    num_chunks,
     until,
     until_ended,
+    value_of,
     working,
 )
 
@@ -69,8 +72,8 @@ async def test_job_is_prepared_run_and_finished(jobs: Database) -> None:
     assert handler.finished[job_id] == [0, 10, 20, 30, 40, 50, 60]
     assert await toy.effects(jobs, job_id) == [FINISHED, *range(7)]
     assert await toy.states(jobs, job_id) == ["RUNNING", "COMPLETED"]
-    assert (worker.counts.num_claimed, worker.counts.num_done, worker.counts.num_lost) == (9, 9, 0)
-    assert worker.counts.num_states == {(TOY, "RUNNING"): 1, (TOY, "COMPLETED"): 1}
+    assert [num_chunks(worker, outcome) for outcome in (DONE, FAILED, PUT_BACK, LOST)] == [9, 0, 0, 0]
+    assert [value_of(worker.metrics.changes, kind=TOY, state=state) for state in ("RUNNING", "COMPLETED")] == [1, 1]
 
 
 async def test_job_without_chunks_is_finished(jobs: Database) -> None:
@@ -224,7 +227,7 @@ async def test_chunk_that_ends_after_its_job_was_cancelled_commits_nothing(jobs:
         gate.opened.set()
         await until_ended(jobs, job_id)
     assert await toy.effects(jobs, job_id) == [CLEANED]
-    assert worker.counts.num_lost == 1
+    assert num_chunks(worker, LOST) == 1
 
 
 async def test_job_that_has_ended_cannot_be_cancelled_or_paused(jobs: Database) -> None:
@@ -285,7 +288,7 @@ async def test_chunk_that_fails_is_tried_again(jobs: Database) -> None:
     async with working(jobs, handler) as worker:
         await until_ended(jobs, job_id)
     assert await toy.effects(jobs, job_id) == [FINISHED, 0, 1, 2]
-    assert worker.counts.num_failed == 4
+    assert num_chunks(worker, FAILED) == 4
 
 
 async def test_poisonous_chunk_fails_its_job_and_says_which_and_why(jobs: Database) -> None:
@@ -314,14 +317,14 @@ async def test_chunk_that_takes_its_process_with_it_fails_its_job(jobs: Database
     async with working(jobs, handler):
         async with jobs.writing() as db:
             await control.pause(db, {TOY: handler}, account_id="acme", job_id=job_id)
-        async with jobs.writing() as db:  # five processes that had it are gone
-            await db.execute(update(JobChunkRow).values(attempt=5, fence=5, lease_owner="gone"))
+        async with jobs.writing() as db:  # ten processes that had it are gone
+            await db.execute(update(JobChunkRow).values(attempt=10, fence=10, lease_owner="gone"))
             await control.resume(db, {TOY: handler}, account_id="acme", job_id=job_id)
         await end_leases(jobs)
         await until_ended(jobs, job_id)
     job = await toy.get(jobs, job_id)
     assert job.error_message == (
-        "the step PREPARE was begun 5 times and never ended: its server died, or was not heard of"
+        "the step PREPARE was begun 10 times and never ended: its server died, or was not heard of"
     )
 
 
@@ -376,7 +379,7 @@ async def test_what_is_no_fault_uses_up_no_attempt(jobs: Database, error: Except
         while await toy.step(jobs, job_id) != "END":
             await end_pauses(jobs)
             await asyncio.sleep(0.01)
-    assert worker.counts.num_put_back == 7
+    assert num_chunks(worker, PUT_BACK) == 7
     assert await toy.effects(jobs, job_id) == [FINISHED, 0]
 
 
@@ -391,7 +394,7 @@ async def test_chunk_that_is_blocked_for_more_than_a_day_fails_its_job(jobs: Dat
     async with working(jobs, handler) as worker:
 
         async def is_put_back() -> bool:
-            return worker.counts.num_put_back > 0
+            return num_chunks(worker, PUT_BACK) > 0
 
         await until(is_put_back)
         async with jobs.writing() as db:

@@ -115,7 +115,7 @@ async def test_chunk_that_is_cancelled_before_its_first_step_frees_its_slot(jobs
     slot.task.cancel()
     await asyncio.wait([slot.task])
     await asyncio.sleep(0)
-    assert worker.counts.num_running == 0
+    assert toy.value_of(worker.metrics.running) == 0
 
 
 async def test_worker_goes_on_when_its_database_is_back_and_says_so_once(jobs: Database) -> None:
@@ -134,7 +134,7 @@ async def test_worker_goes_on_when_its_database_is_back_and_says_so_once(jobs: D
                 return moving.num_refused >= 3
 
             await until(has_tried)
-            assert worker.counts.is_database_away
+            assert toy.value_of(worker.metrics.database_away) == 1
             moving.is_away = False
             await until_ended(jobs, job_id)
             await until(lambda: _is_back(worker))
@@ -185,4 +185,4 @@ async def _has_begun(handler: ToyHandler, num: int) -> bool:
 
 
 async def _is_back(worker: Worker) -> bool:
-    return not worker.counts.is_database_away
+    return toy.value_of(worker.metrics.database_away) == 0

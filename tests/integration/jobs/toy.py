@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from prometheus_client import Counter, Gauge
 from sqlalchemy import ColumnElement, MetaData, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -217,3 +218,17 @@ async def until_ended(database: Database, *job_ids: str, every_s: float = 0.005)
         return all([await step(database, job_id) == "END" for job_id in job_ids])
 
     await until(have_ended, every_s=every_s)
+
+
+def num_chunks(worker: Worker, outcome: str) -> float:
+    """Return how many chunks of toy jobs a worker has counted so."""
+    return value_of(worker.metrics.chunks, kind=TOY, outcome=outcome)
+
+
+def value_of(metric: Counter | Gauge, **labels: str) -> float:
+    """Return what a metric tells."""
+    (family,) = metric.collect()
+    values = [
+        sample.value for sample in family.samples if sample.labels == labels and not sample.name.endswith("_created")
+    ]
+    return sum(values)

@@ -88,6 +88,7 @@ async def create(call: Call, draft: BatchInferenceJob, job_id: str) -> BatchInfe
     call.event.resource = JOBS.name_of(row)
     if not await store.insert(call.db, row):
         raise AlreadyExistsError(f"there is a batch job {job_id!r} already", param="batchInferenceJobId")
+    call.after_commit.append(call.deps.tell_workers)
     return JOBS.message_of(row)
 
 
@@ -97,6 +98,7 @@ async def delete(call: Call, job_id: str) -> None:
     if row.state not in store.ENDED:
         handlers = handlers_over(call.deps.database, call.deps.objects)
         await control.cancel(call.db, handlers, account_id=call.account_id, job_id=row.run_id)
+        call.after_commit.append(call.deps.tell_workers)
     await store.delete(call.db, call.account_id, job_id)
 
 
