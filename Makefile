@@ -97,7 +97,7 @@ $(PEERS)/.ready: requirements/peers.txt
 	@touch $@
 
 bench: develop $(PEERS)/.ready  ## every benchmark, beside peers where there are any (about an hour); fails at the end if a target is missed
-	@status=0; for name in engines startup memory gateway lists usage; do \
+	@status=0; for name in engines startup memory gateway batch lists usage; do \
 		HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/$$name.py || status=1; \
 	done; exit $$status
 
