@@ -1,6 +1,6 @@
 """Batch jobs beside the bare engine, what they cost interactive queries, and the memory that they take.
 
-`throughput`: a job of many rows on a server as it is shipped, and the engine alone on the same texts, before it and after it; and
+`throughput`: a job of many rows on a server as it is shipped, and the engine alone on the same texts, before and after it; and
 one short query again and again, on the idle server and while the job runs. `memory`: the peak of a server that does a small
 job, and of one that does a job a hundred times as large, on a tiny model, so that rows and not vectors are what counts.
 Exits 1 if a bound is missed.

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -50,8 +51,8 @@ def read_all(connection: socket.socket) -> bytes:
 class Server:
     """`embergate serve` with settings of our own; use as a context manager."""
 
-    def __init__(self, data_dir: Path, *, key: str | None = KEY, **settings: str) -> None:
-        """Start the process; `settings` are EMBERGATE_ variables in lower case."""
+    def __init__(self, data_dir: Path, *, key: str | None = KEY, within: Sequence[str] = (), **settings: str) -> None:
+        """Start the process; `settings` are EMBERGATE_ variables in lower case, `within` a command that runs its arguments."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("EMBERGATE_")}
         environment |= {"EMBERGATE_DATA_DIR": str(data_dir), "HF_HUB_OFFLINE": "1"}
         environment |= {f"EMBERGATE_{name.upper()}": value for name, value in settings.items()}
@@ -61,7 +62,7 @@ class Server:
         self.lines: list[str] = []
         self._arrived: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "embergate.cli.main", "serve", "--port", settings.get("port", "0")],
+            [*within, sys.executable, "-m", "embergate.cli.main", "serve", "--port", settings.get("port", "0")],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,

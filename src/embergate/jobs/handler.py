@@ -116,5 +116,11 @@ class Handler(Protocol):
         do so wait for each other in the same order.
         """
 
+    async def on_wait(self, db: AsyncSession, job: Job, reason: str) -> None:
+        """Write down why a job that is not paused waits, in the transaction in which one of its chunks is put back.
+
+        Whatever a chunk's `Outcome` commits says that it waits no longer.
+        """
+
 
 Handlers = Mapping[str, Handler]

@@ -98,6 +98,8 @@ async def settle(db: AsyncSession, handlers: Handlers, claim: Claim, verdict: Ve
                     error = JobError("UNAVAILABLE", f"{name_of(claim)} could not be done for a day: {verdict.reason}")
                     await _fail(db, handlers, (run, chunk), Failed(error, verdict.reason))
                     return State(run.state)
+                if run.state != State.PAUSED:  # which has its own reason
+                    await handlers[run.kind].on_wait(db, job_of(run), verdict.reason)
             _put_back(chunk, verdict, moment)
     return State(run.state) if run.state != before else None
 

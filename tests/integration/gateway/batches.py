@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -74,10 +74,15 @@ async def create(platform: Platform, key: str, job_id: str = "job", **job: Any) 
 
 async def wait_for(platform: Platform, key: str, states: set[str], job_id: str = "job") -> Any:
     """Return a job once it is in one of these states."""
+    return await until(platform, key, lambda job: job["state"] in states, job_id)
+
+
+async def until(platform: Platform, key: str, is_so: Callable[[Any], bool], job_id: str = "job") -> Any:
+    """Return a job once it is so."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             job = await told(platform, key, "GET", f"{JOBS}/{job_id}")
-            if job["state"] in states:
+            if is_so(job):
                 return job
             await asyncio.sleep(0.02)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from sqlalchemy import func, select, update
 
 from embergate.clock import now
+from embergate.errors import UnavailableError
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.batch_jobs import rows as batch_rows
 from embergate.gateway.batch_jobs.pausing import resume_paid
@@ -36,6 +37,7 @@ from tests.integration.gateway.batches import (
     rows_of,
     serve,
     told,
+    until,
     upload,
     wait_for,
     worker,
@@ -306,7 +308,32 @@ async def test_job_waits_for_a_model_that_is_not_served(platform: Platform, key:
                 if error := await db.scalar(statement):
                     break
     assert error == f"the model {MODEL} is not served now"
-    assert (await told(platform, key, "GET", f"{JOBS}/job"))["state"] == "JOB_STATE_VALIDATING"
+    job = await told(platform, key, "GET", f"{JOBS}/job")
+    assert (job["state"], job["status"]) == (
+        "JOB_STATE_VALIDATING",
+        {"code": "UNAVAILABLE", "message": f"waiting: the model {MODEL} is not served now"},
+    )
+
+
+async def test_job_tells_what_it_waits_for_until_it_goes_on(
+    platform: Platform, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> NoReturn:
+        raise UnavailableError("The disk of the object store is full.")
+
+    await upload(platform, key, lines(rows_of(BODIES)))
+    await create(platform, key)
+    with monkeypatch.context() as patch:
+        patch.setattr(platform.gateway.objects, "write", full)
+        async with worker(platform):
+            job = await until(platform, key, lambda job: job["status"]["code"] == "UNAVAILABLE")
+    assert (job["state"], job["status"]["message"]) == (
+        "JOB_STATE_RUNNING",
+        "waiting: The disk of the object store is full.",
+    )
+    async with worker(platform):
+        job = await wait_for(platform, key, ENDED)
+    assert (job["state"], job["status"]) == ("JOB_STATE_COMPLETED", {"code": "OK", "message": ""})
 
 
 async def test_worker_of_the_process_that_took_the_job_begins_at_once(platform: Platform, key: str) -> None:

@@ -380,6 +380,7 @@ async def test_what_is_no_fault_uses_up_no_attempt(jobs: Database, error: Except
             await end_pauses(jobs)
             await asyncio.sleep(0.01)
     assert num_chunks(worker, PUT_BACK) == 7
+    assert len(handler.waits) == 7
     assert await toy.effects(jobs, job_id) == [FINISHED, 0]
 
 

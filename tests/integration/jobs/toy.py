@@ -64,6 +64,7 @@ class ToyHandler:
         self.runs: list[int] = []
         self.finished: dict[str, list[Any]] = {}
         self.contexts: list[Context] = []
+        self.waits: list[tuple[str, str]] = []
         self.on_prepare: Callable[[Context], Awaitable[None]] = nothing
         self.on_run: Callable[[Context], Awaitable[None]] = nothing
         self.on_finish: Callable[[Context], Awaitable[None]] = nothing
@@ -94,6 +95,9 @@ class ToyHandler:
 
     async def on_state(self, db: AsyncSession, job: Job, state: State) -> None:
         await db.execute(insert(StateRow).values(job_id=job.id, state=state))
+
+    async def on_wait(self, _db: AsyncSession, job: Job, reason: str) -> None:
+        self.waits.append((job.id, reason))
 
 
 async def nothing(_context: Context) -> None:

@@ -150,6 +150,11 @@ class BatchHandler:
             )
         await store.change(db, job.id, {"state": STATES[state].value, "status_code": code, "status_message": message})
 
+    async def on_wait(self, db: AsyncSession, job: Job, reason: str) -> None:
+        """Write down why the job waits. See `Handler`."""
+        said = {"status_code": Code.UNAVAILABLE.value, "status_message": f"waiting: {reason}"}
+        await store.change(db, job.id, said)
+
     async def _model(self, context: Context, order: Order) -> tuple[BulkEmbedder, NamedModel]:
         """Return what the job is done with.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sqlalchemy import case, func, select, update
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.aip.scalars import MAX_INT32
+from embergate.aip.status import Code
 from embergate.clock import now
 from embergate.errors import NotFoundError
 from embergate.gateway.batch_jobs.schemas import BatchInferenceJob, InferenceParameters, JobProgress, JobState
@@ -18,6 +19,7 @@ from embergate.storage.insertion import insert_row_if_absent
 from embergate.storage.tables.batch_jobs import BatchJobRow
 
 ENDED: Final = (JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_EXPIRED)
+IS_PAUSED: Final = BatchJobRow.state == JobState.JOB_STATE_PAUSED
 
 
 def _progress_of(row: BatchJobRow) -> JobProgress | None:
@@ -108,7 +110,7 @@ async def note_writing(db: AsyncSession, run_id: str) -> None:
 
 
 async def add_progress(db: AsyncSession, run_id: str, *, num_succeeded: int, num_failed: int, num_tokens: int) -> None:
-    """Count requests that are done."""
+    """Count requests that are done; whatever the job has waited for is there."""
     await change(
         db,
         run_id,
@@ -116,5 +118,7 @@ async def add_progress(db: AsyncSession, run_id: str, *, num_succeeded: int, num
             "num_succeeded": BatchJobRow.num_succeeded + num_succeeded,
             "num_failed": BatchJobRow.num_failed + num_failed,
             "num_tokens": BatchJobRow.num_tokens + num_tokens,
+            "status_code": case((IS_PAUSED, BatchJobRow.status_code), else_=Code.OK.value),
+            "status_message": case((IS_PAUSED, BatchJobRow.status_message), else_=""),
         },
     )
