@@ -53,7 +53,7 @@ def write_rows(path: Path, lengths: list[int]) -> None:
     """Write a job's input."""
     with path.open("w") as file:
         for index, text in enumerate(texts_of(lengths)):
-            file.write(json.dumps({"custom_id": f"row-{index}", "body": {"input": text, "encoding_format": "base64"}}))
+            file.write(json.dumps({"custom_id": f"row-{index}", "body": {"input": text}}))
             file.write("\n")
 
 
