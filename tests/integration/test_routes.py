@@ -112,7 +112,12 @@ async def test_models_are_described_with_what_their_load_measured(client: httpx2
     assert listed["object"] == "list"
     (model,) = listed["data"]
     assert (model["id"], model["owned_by"], model["dimensions"], model["resizable"]) == (ID, "default", 48, True)
-    assert model["self_check"] == {"min_cosine": 0.5, "mean_cosine": 0.75, "tokens_per_s": 123.5}
+    assert model["self_check"] == {
+        "min_cosine": 0.5,
+        "mean_cosine": 0.75,
+        "max_score_difference": None,
+        "tokens_per_s": 123.5,
+    }
     assert (await client.get(f"/v1/models/{ID}")).json() == model
 
 

@@ -12,17 +12,21 @@ import importlib.util
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tests.oracle import minilm_texts, reference
-from tests.random_models import ARCHITECTURES, TEXTS, cases_of, write_model
+from tests.oracle import minilm_texts, reference, rerank_reference
+from tests.random_models import ARCHITECTURES, JUDGES, RERANKERS, TEXTS, cases_of, write_model
+from tests.reranking import QUERY, TASK
 
 DATA = Path(__file__).parents[1] / "golden" / "vectors"
 SEED = 20261122
 MINILM = "all-minilm-l6-v2"
+SCORES = "rerankers"
 
 
 def minilm_folder() -> Path:
@@ -52,7 +56,21 @@ def golden_vectors(architecture: str, seed: int = SEED) -> tuple[dict[str, refer
     return vectors, weights
 
 
-def _write(name: str, vectors: dict[str, reference.Vectors], facts: dict[str, Any]) -> None:
+def golden_scores(seed: int = SEED) -> tuple[dict[str, rerank_reference.Scores], dict[str, str]]:
+    """The scores of every reranker, a judge's for another task as `case@task`; and each case's fingerprint of weights."""
+    scores: dict[str, rerank_reference.Scores] = {}
+    weights: dict[str, str] = {}
+    for case in (*RERANKERS, *JUDGES):
+        with tempfile.TemporaryDirectory() as root:
+            folder = Path(root) / case.name
+            weights[case.name] = write_model(case, folder, seed)
+            scores[case.name] = rerank_reference.scores(case, folder, QUERY, TEXTS)
+            if case in JUDGES:
+                scores[f"{case.name}@task"] = rerank_reference.scores(case, folder, QUERY, TEXTS, TASK)
+    return scores, weights
+
+
+def _write(name: str, vectors: Mapping[str, NDArray[Any]], facts: dict[str, Any]) -> None:
     DATA.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(DATA / f"{name}.npz", **vectors)
     facts = {"oracle": reference.versions(), **facts}
@@ -63,10 +81,13 @@ def _write(name: str, vectors: dict[str, reference.Vectors], facts: dict[str, An
 
 def main(names: list[str]) -> None:
     """Write the named files, or all."""
-    for name in names or [MINILM, *ARCHITECTURES]:
+    for name in names or [MINILM, *ARCHITECTURES, SCORES]:
         if name == MINILM:
             vectors = {"vectors": reference.folder_vectors(minilm_folder(), minilm_texts.TEXTS)}
             _write(name, vectors, {"weights_sha256": minilm_sha256(), "texts": minilm_texts.TEXTS})
+        elif name == SCORES:
+            scores, weights = golden_scores()
+            _write(name, scores, {"seed": SEED, "weights": weights, "texts": TEXTS})
         else:
             found, weights = golden_vectors(name)
             _write(name, found, {"seed": SEED, "weights": weights, "texts": TEXTS})

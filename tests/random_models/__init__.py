@@ -12,6 +12,7 @@ from tests.random_models.decoders import QWEN2, QWEN3
 from tests.random_models.encoder_kin import DISTILBERT, MPNET
 from tests.random_models.encoders import BERT, ROBERTA, XLM_ROBERTA
 from tests.random_models.folder import write_model
+from tests.random_models.rerankers import JUDGES, RERANKERS
 from tests.random_models.rotary import MODERNBERT, NOMIC_BERT
 from tests.random_models.static import MODEL2VEC, STATIC_EMBEDDING
 from tests.random_models.texts import TEXTS
@@ -37,4 +38,15 @@ def cases_of(architecture: str) -> tuple[Case, ...]:
     return tuple(case for case in CASES if case.architecture == architecture)
 
 
-__all__ = ["ARCHITECTURES", "CASES", "TEXTS", "Case", "DenseLayer", "Pooling", "cases_of", "write_model"]
+__all__ = [
+    "ARCHITECTURES",
+    "CASES",
+    "JUDGES",
+    "RERANKERS",
+    "TEXTS",
+    "Case",
+    "DenseLayer",
+    "Pooling",
+    "cases_of",
+    "write_model",
+]

@@ -60,5 +60,6 @@ class Case:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     model_max_length: int | None = None
+    chat_template: str = ""
     # Tensors of the file that an embedding model has no use for: a masked or causal language model's head, a pooler.
     unread: tuple[str, ...] = ()

@@ -85,6 +85,8 @@ def _write_tokenizer(case: Case, vocabulary: Vocabulary, folder: Path) -> None:
         pad = vocabulary.config["pad_token"]
         tokenizer.enable_padding(length=16, pad_id=vocabulary.id_of(pad), pad_token=pad)
     tokenizer.save(str(folder / "tokenizer.json"))
+    if case.chat_template:
+        (folder / "chat_template.jinja").write_text(case.chat_template, encoding="utf-8")
     longest = case.model_max_length or (case.pooling and case.pooling.max_seq_length) or 512
     if case.architecture not in {"model2vec", "static_embedding"}:
         _write_json(folder / "tokenizer_config.json", vocabulary.config | {"model_max_length": longest})

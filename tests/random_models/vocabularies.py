@@ -43,9 +43,9 @@ def _special(tokenizer: Tokenizer, tokens: tuple[str, ...], *, mask: str | None 
         tokenizer.add_special_tokens([AddedToken(mask, special=True, normalized=False, lstrip=True)])
 
 
-def _template(tokenizer: Tokenizer, single: str, names: tuple[str, ...]) -> processors.TemplateProcessing:
+def _template(tokenizer: Tokenizer, single: str, second: str, names: tuple[str, ...]) -> processors.TemplateProcessing:
     pairs = [(name, tokenizer.token_to_id(name)) for name in names]
-    return processors.TemplateProcessing(single=single, pair=f"{single} $B:1", special_tokens=pairs)
+    return processors.TemplateProcessing(single=single, pair=f"{single} {second}", special_tokens=pairs)
 
 
 def _wordpieces(specials: tuple[str, ...]) -> dict[str, int]:
@@ -62,7 +62,7 @@ def wordpiece(*, lowercase: bool = True, tokenizer_class: str = "BertTokenizer")
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     _special(tokenizer, specials)
-    tokenizer.post_processor = _template(tokenizer, "[CLS]:0 $A:0 [SEP]:0", ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = _template(tokenizer, "[CLS]:0 $A:0 [SEP]:0", "$B:1 [SEP]:1", ("[CLS]", "[SEP]"))
     config = {
         "do_lower_case": lowercase,
         "unk_token": "[UNK]",
@@ -102,12 +102,12 @@ def mpnet_wordpiece() -> Vocabulary:
     return Vocabulary(tokenizer, config)
 
 
-def _byte_pairs(first: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _byte_pairs(first: tuple[str, ...], words: tuple[str, ...] = WORDS) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """A vocabulary that begins with `first` and the 256 bytes; its merges build our words, letter by letter."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = dict.fromkeys([*first, *alphabet])
     merges: dict[tuple[str, str], None] = {}
-    for form in (form for word in WORDS for form in (f"Ġ{word}", word)):
+    for form in (form for word in words for form in (f"Ġ{word}", word)):
         left = form[0]
         for letter in form[1:]:
             merges[left, letter] = None
@@ -152,7 +152,7 @@ def xlm_roberta_pieces() -> Vocabulary:
     )
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
     _special(tokenizer, ("<s>", "<pad>", "</s>", "<unk>"), mask="<mask>")
-    tokenizer.post_processor = _template(tokenizer, "<s> $A </s>", ("<s>", "</s>"))
+    tokenizer.post_processor = _template(tokenizer, "<s> $A </s>", "</s> $B </s>", ("<s>", "</s>"))
     config = {
         "bos_token": "<s>",
         "eos_token": "</s>",
@@ -174,7 +174,7 @@ def modernbert_bytes() -> Vocabulary:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=True)
     tokenizer.decoder = decoders.ByteLevel()
     _special(tokenizer, ("<|endoftext|>", "<|padding|>", "[UNK]", "[CLS]", "[SEP]", "[PAD]"), mask="[MASK]")
-    tokenizer.post_processor = _template(tokenizer, "[CLS]:0 $A:0 [SEP]:0", ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = _template(tokenizer, "[CLS]:0 $A:0 [SEP]:0", "$B:1 [SEP]:1", ("[CLS]", "[SEP]"))
     config = {
         "clean_up_tokenization_spaces": True,
         "cls_token": "[CLS]",
@@ -188,9 +188,17 @@ def modernbert_bytes() -> Vocabulary:
     return Vocabulary(tokenizer, config)
 
 
-def qwen_bytes() -> Vocabulary:
+def qwen_judge_bytes() -> Vocabulary:
+    """Qwen's form for a judge, whose verdicts are tokens of their own, and so is the mark of its thoughts."""
+    vocabulary = qwen_bytes((*WORDS, "yes"))
+    vocabulary.tokenizer.add_tokens(["<think>", "</think>"])
+    vocabulary.tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    return vocabulary
+
+
+def qwen_bytes(words: tuple[str, ...] = WORDS) -> Vocabulary:
     """Qwen's embedding form: byte-level BPE, text <|endoftext|>, padded on the left by the same token."""
-    vocabulary, merges = _byte_pairs(())
+    vocabulary, merges = _byte_pairs((), words)
     tokenizer = Tokenizer(BPE(vocabulary, merges))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -20,6 +20,7 @@ from embergate.engine.backends.selection import open_backend
 from embergate.engine.loading.config_reader import ConfigReader
 from embergate.engine.loading.folder import read_folder
 from embergate.engine.loading.spec import PoolingMode, Precision
+from embergate.engine.loading.use import Asked
 from embergate.engine.loading.weights import Weights
 from embergate.errors import ModelError, UnsupportedArchitectureError
 from tests.random_models import CASES, cases_of, write_model
@@ -184,16 +185,16 @@ def test_pooling_that_no_file_states_is_never_guessed(tmp_path: Path) -> None:
     (tmp_path / "modules.json").unlink()
     with pytest.raises(ModelError, match="never guessed"):
         read_folder(tmp_path)
-    assert read_folder(tmp_path, pooling=PoolingMode.CLS).spec.pooling.modes == (PoolingMode.CLS,)
+    assert read_folder(tmp_path, asked=Asked(PoolingMode.CLS)).spec.pooling.modes == (PoolingMode.CLS,)
 
 
 def test_pooling_that_is_not_the_files_is_refused(tmp_path: Path) -> None:
     write_model(cases_of("bert")[0], tmp_path, 0)
     stated = read_folder(tmp_path).spec.pooling
     assert stated.modes == (PoolingMode.MEAN,)
-    assert read_folder(tmp_path, pooling=PoolingMode.MEAN).spec.pooling == stated
+    assert read_folder(tmp_path, asked=Asked(PoolingMode.MEAN)).spec.pooling == stated
     with pytest.raises(ModelError, match="is pooled by mean, as its files say, not by cls"):
-        read_folder(tmp_path, pooling=PoolingMode.CLS)
+        read_folder(tmp_path, asked=Asked(PoolingMode.CLS))
 
 
 def test_module_outside_the_folder_is_refused(tmp_path: Path) -> None:

@@ -61,9 +61,11 @@ class MeetingBackend(FakeBackend):
         super().__init__()
         self.meeting = threading.Barrier(2)
 
-    def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
+    def forward(
+        self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32], second_starts: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float32]:
         self.meeting.wait(DEADLINE_S)
-        return super().forward(input_ids, lengths)
+        return super().forward(input_ids, lengths, second_starts)
 
 
 def load(found: FoundModel, backend: FakeBackend | None = None, tokenizer: TextTokenizer | None = None) -> LoadedModel:

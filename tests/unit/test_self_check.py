@@ -17,7 +17,7 @@ from embergate.engine.loading.spec import Precision
 from embergate.engine.self_check import check_model
 from embergate.errors import InvalidRequestError, ModelError
 from tests.loaded import fake_model
-from tests.random_models import cases_of, write_model
+from tests.random_models import JUDGES, RERANKERS, Case, cases_of, write_model
 
 COMPUTE = ComputeOptions()
 OFFLINE = SourceOptions(offline=True)
@@ -26,8 +26,10 @@ OFFLINE = SourceOptions(offline=True)
 class BrokenBackend(FakeBackend):
     """Gives NaN for every token."""
 
-    def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
-        return np.full_like(super().forward(input_ids, lengths), np.nan)
+    def forward(
+        self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32], second_starts: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float32]:
+        return np.full_like(super().forward(input_ids, lengths, second_starts), np.nan)
 
 
 @pytest.fixture
@@ -58,6 +60,40 @@ def test_precision_that_strays_from_f32_is_refused_with_the_figures(folder: Path
     stray.precision = Precision.INT8
     with pytest.raises(ModelError, match=r"model in int8 has cosine -?0\.\d+ to f32 on the worst of 8 texts"):
         check_model(fake_model(folder, stray), str(folder), compute=COMPUTE, source=OFFLINE)
+
+
+@pytest.mark.parametrize("case", [RERANKERS[0], JUDGES[1]], ids=lambda case: case.name)
+def test_rerankers_scores_are_compared_with_f32(case: Case, tmp_path: Path) -> None:
+    write_model(case, tmp_path, 0)
+    model = LoadedModel.open(tmp_path, precision=Precision.BF16, source=OFFLINE)
+    check = check_model(model, str(tmp_path), compute=COMPUTE, source=OFFLINE)
+    model.close()
+    assert (check.min_cosine, check.mean_cosine) == (None, None)
+    assert check.max_score_difference is not None
+    assert 0 <= check.max_score_difference < 0.05
+    assert check.tokens_per_s > 0
+
+
+def test_reranker_whose_scores_stray_from_f32_is_refused_with_the_figures(tmp_path: Path) -> None:
+    stray = FakeBackend(48)
+    stray.precision = Precision.INT8
+    model = fake_model(tmp_path / "model", stray, case=RERANKERS[0])
+    with pytest.raises(
+        ModelError, match=r"in int8 gives one of 8 pairs of texts a score that is 0\.\d+ off that of f32"
+    ):
+        check_model(model, str(tmp_path / "model"), compute=COMPUTE, source=OFFLINE)
+    broken = fake_model(tmp_path / "model", BrokenBackend(48), case=RERANKERS[0])
+    with pytest.raises(ModelError, match="gives scores that are NaN in f32"):
+        check_model(broken, str(tmp_path / "model"), compute=COMPUTE, source=OFFLINE)
+
+
+def test_models_of_either_kind_say_what_they_are_not(tmp_path: Path) -> None:
+    reranker, embedder = fake_model(tmp_path / "a", case=RERANKERS[0]), fake_model(tmp_path / "b")
+    with pytest.raises(InvalidRequestError, match="embedding is not supported for a: it is a reranker"):
+        reranker.encode(["a"])
+    with pytest.raises(InvalidRequestError, match="reranking is not supported for b: it is an embedding model"):
+        embedder.score("a", ["a"])
+    assert reranker.score("a", []).shape == (0,)
 
 
 def test_vectors_that_are_no_numbers_are_refused(folder: Path) -> None:

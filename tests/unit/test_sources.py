@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from embergate.engine.loading.catalog import CatalogEntry, ModelKind, load_catal
 from embergate.engine.loading.loader import SourceOptions, find_model
 from embergate.engine.loading.sources import identify, locate
 from embergate.errors import ModelError
-from tests.random_models import cases_of, write_model
+from tests.random_models import JUDGES, cases_of, write_model
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -118,11 +119,15 @@ def test_revision_of_a_hub_model_is_its_commit(hub_cache: Path, reference: str) 
 
 
 def test_kind_of_a_model_is_the_catalogues(hub_cache: Path) -> None:
-    for reference in ("BAAI/bge-reranker-base", "org/name"):
-        folder = write_snapshot(hub_cache, reference, COMMIT, "main")
-        write_model(cases_of("bert")[0], folder, 0)
+    # Qwen3's own files do not say that it judges.
+    judge, encoder = replace(JUDGES[0], chat_template=""), cases_of("xlm-roberta")[0]
+    for reference, case in {"Qwen/Qwen3-Reranker-0.6B": judge, "BAAI/bge-m3": encoder}.items():
+        write_model(case, write_snapshot(hub_cache, reference, COMMIT, "main"), 0)
         kind = find_model(f"{reference}@main", SourceOptions(offline=True)).spec.kind
-        assert kind is (ModelKind.RERANKER if "reranker" in reference else ModelKind.EMBEDDING_MODEL)
+        assert kind is (ModelKind.RERANKER if "Reranker" in reference else ModelKind.EMBEDDING_MODEL)
+    write_model(encoder, write_snapshot(hub_cache, "BAAI/bge-reranker-base", COMMIT, "main"), 0)
+    with pytest.raises(ModelError, match=r"is a reranker by the catalogue, and its config\.json is not one's"):
+        find_model("BAAI/bge-reranker-base@main", SourceOptions(offline=True))
 
 
 @pytest.mark.usefixtures("hub_cache")

@@ -90,7 +90,7 @@ def load_model(asked: ModelSetting, settings: Settings) -> ServedModel:
     if settings.self_check:
         check = check_model(model, asked.name, compute=compute, source=source)
     else:
-        model.encode(["warm"])  # ready means that a forward pass has run
+        model.try_out(["warm"])  # ready means that a forward pass has run
         check = None
     account, slug = resource_of(model.spec.name, settings.bootstrap_account)
     memory = meter.use(model.backend.weights_bytes)
@@ -148,6 +148,7 @@ async def _load_all(deps: Deps, settings: Settings, on_failure: Callable[[Emberg
                 precision=served.model.backend.precision.value,
                 computes_in=served.model.backend.computes_in,
                 min_cosine=check.min_cosine if check else None,
+                max_score_difference=check.max_score_difference if check else None,
                 tokens_per_s=round(check.tokens_per_s) if check else None,
                 **(asdict(served.memory) if served.memory else {}),
             )

@@ -91,6 +91,7 @@ def check(
         "fingerprint": loaded.fingerprint,
         "min_cosine_to_f32": result.min_cosine,
         "mean_cosine_to_f32": result.mean_cosine,
+        "max_score_difference_to_f32": result.max_score_difference,
         "tokens_per_s": round(result.tokens_per_s, 1),
         **asdict(meter.use(loaded.backend.weights_bytes)),
     }
@@ -140,6 +141,7 @@ def _facts(found: FoundModel) -> dict[str, Any]:
         "name": spec.name,
         "folder": str(spec.folder),
         "revision": spec.revision,
+        "kind": spec.kind.value,
         "architecture": spec.architecture,
         "built_in": found.folder_model.network is not None,
         "hidden_size": spec.hidden_size,

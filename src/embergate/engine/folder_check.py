@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+from embergate.engine.architectures.static import MODEL2VEC
 from embergate.engine.loading.check import check_config
 from embergate.engine.loading.config_reader import ConfigReader, read_json
-from embergate.engine.loading.folder import MODEL2VEC, pooling_of
 from embergate.engine.loading.loader import FoundModel, SourceOptions, find_model
 from embergate.engine.loading.modules import Modules, read_modules
+from embergate.engine.loading.use import Asked, read_use
 from embergate.engine.loading.weights import Weights, weight_paths
 from embergate.engine.tokenization import TextTokenizer, read_tokenizer
 from embergate.errors import ModelError
@@ -78,7 +79,7 @@ def _check_config(report: FolderReport, folder: Path, encoder: Path, modules: Mo
         if problem not in report.problems:
             report.problems.append(problem)
     if modules is not None and (modules.pooling is not None or config.values.get("model_type") != MODEL2VEC):
-        report.attempt(lambda: pooling_of(folder, modules, config, None))
+        report.attempt(lambda: read_use(folder, modules, config, Asked()))
 
 
 def _open_weights(folder: Path) -> Weights:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from embergate.engine.backends.protocol import Backend, ComputeOptions
 from embergate.engine.backends.selection import open_backend
+from embergate.engine.loading.catalog import ModelKind
 from embergate.engine.loading.loader import FoundModel, SourceOptions, find_model
 from embergate.engine.loading.sources import file_sha256
 from embergate.engine.loading.spec import ModelSpec, Precision
 from embergate.engine.loading.weights import weight_paths
-from embergate.engine.pooling import Pooler, finish
+from embergate.engine.pair_tokenization import PairTokenizer
+from embergate.engine.pooling import Pooler, finish, sigmoid
 from embergate.engine.runner import Runner
 from embergate.engine.scheduler import Lane, Scheduler, SchedulerLimits
 from embergate.engine.tokenization import TextTokenizer, TokenizedText
@@ -47,7 +49,8 @@ class LoadedModel:
         self.tokenizer = tokenizer
         self.backend = backend
         self.compute = compute
-        self._pool = Pooler(found.spec.pooling)
+        self._pairs = PairTokenizer(found.spec, tokenizer) if found.spec.kind is ModelKind.RERANKER else None
+        self._pool = Pooler(found.spec.pooling, tokenizer.token_id)
         self._content_hash = _content_hash(found.spec, backend)
         self._runner: Runner | None = None
 
@@ -83,8 +86,29 @@ class LoadedModel:
         """Tell whether vectors are scaled to length 1: a model that does so by default always does."""
         return bool(asked) or self.spec.normalize_default
 
+    @property
+    def pairs(self) -> PairTokenizer:
+        """The tokenizer of queries and documents. Raises: InvalidRequestError if the model is no reranker."""
+        if self._pairs is None:
+            raise InvalidRequestError(
+                f"reranking is not supported for {self.spec.name}: it is an embedding model, which gives vectors; send its "
+                "requests to /embeddings, or name a reranker",
+                param="model",
+            )
+        return self._pairs
+
+    def require_embeddings(self) -> None:
+        """Raise InvalidRequestError if the model is a reranker."""
+        if self._pairs is not None:
+            raise InvalidRequestError(
+                f"embedding is not supported for {self.spec.name}: it is a reranker, which scores documents for a query; send "
+                "its requests to /rerank, or name an embedding model",
+                param="model",
+            )
+
     def check_dimensions(self, dimensions: int | None) -> None:
-        """Raise InvalidRequestError unless vectors of this length can be cut from the model's."""
+        """Raise InvalidRequestError unless the model gives vectors, and some of this length can be cut from them."""
+        self.require_embeddings()
         if dimensions is None or dimensions == self.spec.dimensions:
             return
         if not self.spec.resizable:
@@ -109,7 +133,7 @@ class LoadedModel:
     def run(self, rows: Sequence[TokenizedText]) -> NDArray[np.float32]:
         """Run one batch of rows, whatever their lengths.
 
-        Shapes: -> (B, dimensions), before the Matryoshka cut and the normalisation.
+        Shapes: -> (B, dimensions), before the Matryoshka cut and the normalisation; of a reranker (B, 1), the logits.
         """
         lengths = np.array([len(row.input_ids) for row in rows], np.int32)
         seqlen = min(-(-max(int(lengths.max()), 1) // LENGTH_STEP) * LENGTH_STEP, max(self.spec.max_tokens, 1))
@@ -117,7 +141,11 @@ class LoadedModel:
         for padded, row in zip(input_ids, rows, strict=True):
             padded[: len(row.input_ids)] = row.input_ids
         num_prompt_tokens = np.array([row.num_prompt_tokens for row in rows], np.int32)
-        return self._pool(self.backend.forward(input_ids, lengths), lengths, num_prompt_tokens)
+        if not self.spec.has_segments:
+            return self._pool(self.backend.forward(input_ids, lengths), lengths, num_prompt_tokens)
+        starts = [len(row.input_ids) if row.second_start is None else row.second_start for row in rows]
+        states = self.backend.forward(input_ids, lengths, np.array(starts, np.int32))
+        return self._pool(states, lengths, num_prompt_tokens)
 
     def encode(
         self,
@@ -154,6 +182,31 @@ class LoadedModel:
         vectors = finish(self._run_all(rows), dimensions=dimensions, normalize=self.normalizes(normalize))
         return Encoded(vectors, [len(row.input_ids) for row in rows])
 
+    def score(
+        self, query: str, documents: Sequence[str], *, task: str | None = None, truncate: bool = False
+    ) -> NDArray[np.float64]:
+        """Return how relevant each document is to the query, from 0 to 1, and block until it is known. Shapes: (n,).
+
+        Raises: InvalidRequestError if the model is no reranker, or a text is too long.
+        """
+        if not documents:
+            return np.empty(0, np.float64)
+        side = self.pairs.begin(query, task, truncate=truncate)
+        return sigmoid(self._run_all(self.pairs.encode(side, documents, truncate=truncate))[:, 0])
+
+    def sample_rows(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Return rows of either kind of model, to try it with: texts, or the first of them with each."""
+        if self._pairs is None:
+            return self.tokenizer.encode_texts(texts, truncate=True)
+        return self._pairs.encode(self._pairs.begin(texts[0], truncate=True), texts, truncate=True)
+
+    def try_out(self, texts: Sequence[str]) -> Encoded:
+        """Return what the model makes of texts: vectors of length 1, or the scores for the first of them, one a row."""
+        rows = self.sample_rows(texts)
+        made, is_reranker = self._run_all(rows), self._pairs is not None
+        made = sigmoid(made).astype(np.float32) if is_reranker else finish(made, dimensions=None, normalize=True)
+        return Encoded(made, [len(row.input_ids) for row in rows])
+
     def _run_all(self, rows: Sequence[TokenizedText]) -> NDArray[np.float32]:
         if self._runner is None:
             limits = SchedulerLimits(max_queued_tokens=2**62)
@@ -176,7 +229,7 @@ class LoadedModel:
 
 def _content_hash(spec: ModelSpec, backend: Backend) -> bytes:
     digest = hashlib.sha256()
-    folders = [spec.folder, *(stage.folder for stage in spec.pooling.dense)]
+    folders = [spec.folder, *(stage.folder for stage in spec.pooling.dense if stage.folder != spec.folder)]
     for path in [spec.folder / "tokenizer.json", *(path for folder in folders for path in weight_paths(folder))]:
         digest.update(bytes.fromhex(file_sha256(path)))
     stages = [[mode.value for mode in spec.pooling.modes], [stage.activation for stage in spec.pooling.dense]]

@@ -1,4 +1,4 @@
-"""From token states to one vector a text: pooling, dense layers, the Matryoshka cut, L2 normalisation.
+"""From token states to one vector a text, or one logit: pooling, dense layers, the Matryoshka cut, L2 normalisation.
 
 Written once, in numpy, for every architecture and backend. Padding is never read, so a vector cannot depend on what else
 was in the batch.
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embergate.engine.loading.spec import DenseStage, PoolingMode, PoolingSpec
+from embergate.engine.loading.spec import ContrastStage, DenseStage, NormStage, PoolingMode, PoolingSpec, Stage
 from embergate.engine.loading.weights import Weights
 
 Floats = NDArray[np.float32]
@@ -58,27 +58,63 @@ class Dense:
 
     def __init__(self, stage: DenseStage) -> None:
         """Read the layer's weights. Raises: ModelError if they are missing or misshaped."""
-        weights = Weights(stage.folder)
-        self._weight = weights.get("linear.weight", (stage.out_features, stage.in_features)).float32()
-        bias = weights.get("linear.bias", (stage.out_features,)) if stage.bias else None
+        weights, name = Weights(stage.folder), stage.tensor
+        self._weight = weights.get(f"{name}.weight", (stage.out_features, stage.in_features)).float32()
+        bias = weights.get(f"{name}.bias", (stage.out_features,)) if stage.bias else None
         self._bias = bias.float32() if bias is not None else None
         self._activation = DENSE_ACTIVATIONS[stage.activation]
+        self._norm = Norm(stage.norm, weights, stage.out_features) if stage.norm is not None else None
         weights.raise_problems()
 
     def __call__(self, vectors: Floats) -> Floats:
         """Apply the layer. Shapes: (B, in) -> (B, out)."""
         # NOTE: einsum, not matmul: BLAS sums in another order for another number of rows.
         y = np.einsum("bi,oi->bo", vectors, self._weight)
-        return self._activation(y + self._bias if self._bias is not None else y)
+        y = self._activation(y + self._bias if self._bias is not None else y)
+        return self._norm(y) if self._norm is not None else y
+
+
+class Norm:
+    """A layer norm, its weights in memory."""
+
+    def __init__(self, stage: NormStage, weights: Weights, size: int) -> None:
+        """Read the weights; what is wrong with them is for `weights` to raise."""
+        self._eps = np.float32(stage.eps)
+        self._weight = weights.get(f"{stage.tensor}.weight", (size,)).float32()
+        self._bias = weights.get(f"{stage.tensor}.bias", (size,)).float32() if stage.bias else np.float32(0)
+
+    def __call__(self, vectors: Floats) -> Floats:
+        """Normalise each row to mean 0 and variance 1, then scale and shift. Shapes: (B, H) -> same."""
+        centred = vectors - vectors.mean(axis=1, keepdims=True)
+        variance = np.square(centred).mean(axis=1, keepdims=True)
+        scaled: Floats = centred / np.sqrt(variance + self._eps) * self._weight + self._bias
+        return scaled
+
+
+class Contrast:
+    """The rows of a language head that stand for two words, as the one row that gives the difference of their logits."""
+
+    def __init__(self, stage: ContrastStage, id_of: Callable[[str], int]) -> None:
+        """Read the rows. Raises: ModelError if the head is missing or misshaped, or a word is not one token."""
+        weights = Weights(stage.folder)
+        table = weights.get(stage.tensor, (stage.vocab_size, stage.in_features))
+        weights.raise_problems()
+        first, second = table.rows(np.array([id_of(word) for word in stage.words]))
+        self._weight = first - second
+
+    def __call__(self, vectors: Floats) -> Floats:
+        """Return the difference of the logits. Shapes: (B, H) -> (B, 1)."""
+        differences: Floats = np.einsum("bi,i->b", vectors, self._weight)[:, None]
+        return differences
 
 
 class Pooler:
     """The stages that follow a network, as its `PoolingSpec` lists them, up to but without the normalisation."""
 
-    def __init__(self, spec: PoolingSpec) -> None:
-        """Load the dense layers that `spec` names."""
+    def __init__(self, spec: PoolingSpec, id_of: Callable[[str], int] | None = None) -> None:
+        """Load the layers that `spec` names; `id_of` gives the token ids of words, where it names any. Raises: ModelError."""
         self._modes = tuple(POOLERS[mode] for mode in spec.modes)
-        self._dense = tuple(Dense(stage) for stage in spec.dense)
+        self._dense = tuple(_open_stage(stage, id_of) for stage in spec.dense)
         self._include_prompt = spec.include_prompt
 
     def __call__(self, states: Floats, lengths: NDArray[np.int32], num_prompt_tokens: NDArray[np.int32]) -> Floats:
@@ -99,6 +135,18 @@ class Pooler:
         for dense in self._dense:
             vectors = dense(vectors)
         return vectors
+
+
+def _open_stage(stage: Stage, id_of: Callable[[str], int] | None) -> Callable[[Floats], Floats]:
+    if isinstance(stage, DenseStage):
+        return Dense(stage)
+    assert id_of is not None, "words need a tokenizer. This is a bug."
+    return Contrast(stage, id_of)
+
+
+def sigmoid(logits: Floats) -> NDArray[np.float64]:
+    """Turn logits into scores from 0 to 1, in float64: float32 would make 1 of every logit from 17 on."""
+    return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
 
 def finish(vectors: Floats, *, dimensions: int | None, normalize: bool) -> Floats:

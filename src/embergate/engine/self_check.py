@@ -10,11 +10,14 @@ import numpy as np
 from embergate.clock import monotonic_s
 from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.loaded_model import LoadedModel
+from embergate.engine.loading.catalog import ModelKind
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import Precision
 from embergate.errors import ModelError
 
 # Under these a precision changes results in a way that a search would show.
+# Of scores, which go from 0 to 1.
+MAX_SCORE_DIFFERENCE: Final = {Precision.F32: 0.001, Precision.BF16: 0.05, Precision.INT8: 0.15}
 MIN_COSINE: Final = {Precision.F32: 0.99999, Precision.BF16: 0.999, Precision.INT8: 0.98}
 NUM_SPEED_TEXTS: Final = 4
 CHECK_TEXTS: Final = (
@@ -31,11 +34,12 @@ CHECK_TEXTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SelfCheck:
-    """The figures of one load; `min_cosine` is None where f32 itself is served."""
+    """The figures of one load. Compared with f32, unless that itself is served: cosines of vectors, or scores of a reranker."""
 
     min_cosine: float | None
     mean_cosine: float | None
     tokens_per_s: float
+    max_score_difference: float | None = None
 
 
 def check_model(
@@ -45,15 +49,20 @@ def check_model(
 
     Raises: ModelError with the figures if a vector is not finite or too far from f32's.
     """
-    vectors = model.encode(CHECK_TEXTS, normalize=True, truncate=True)
-    if not np.isfinite(vectors).all():
-        raise ModelError(f"{model.spec.name} gives NaN or infinite vectors in {model.backend.precision}")
+    made = model.try_out(CHECK_TEXTS).vectors
+    is_reranker = model.spec.kind is ModelKind.RERANKER
+    if not np.isfinite(made).all():
+        what = "scores that are NaN" if is_reranker else "NaN or infinite vectors"
+        raise ModelError(f"{model.spec.name} gives {what} in {model.backend.precision}")
     tokens_per_s = _measure_speed(model)
     if model.backend.precision is Precision.F32:
         return SelfCheck(None, None, tokens_per_s)
     exact = LoadedModel.open(reference, precision=Precision.F32, compute=compute, source=source)
-    cosines = (vectors * exact.encode(CHECK_TEXTS, normalize=True, truncate=True)).sum(axis=1)
+    expected = exact.try_out(CHECK_TEXTS).vectors
     exact.close()
+    if is_reranker:
+        return _compare_scores(model, float(np.abs(made - expected).max()), tokens_per_s)
+    cosines = (made * expected).sum(axis=1)
     check = SelfCheck(float(cosines.min()), float(cosines.mean()), tokens_per_s)
     threshold = MIN_COSINE[model.backend.precision]
     if cosines.min() < threshold:
@@ -65,9 +74,19 @@ def check_model(
     return check
 
 
+def _compare_scores(model: LoadedModel, difference: float, tokens_per_s: float) -> SelfCheck:
+    threshold = MAX_SCORE_DIFFERENCE[model.backend.precision]
+    if difference > threshold:
+        raise ModelError(
+            f"{model.spec.name} in {model.backend.precision} gives one of {len(CHECK_TEXTS)} pairs of texts a score that is "
+            f"{difference:.4f} off that of f32; at most {threshold} is allowed. Serve it in f32 or bf16"
+        )
+    return SelfCheck(None, None, tokens_per_s, difference)
+
+
 def _measure_speed(model: LoadedModel) -> float:
     texts = [" ".join(CHECK_TEXTS)] * NUM_SPEED_TEXTS
-    model.encode(texts, truncate=True)  # the first run of a shape also prepares it
+    model.try_out(texts)  # the first run of a shape also prepares it
     started_at_s = monotonic_s()
-    encoded = model.encode_counted(texts, truncate=True)
+    encoded = model.try_out(texts)
     return sum(encoded.num_tokens) / max(monotonic_s() - started_at_s, 1e-9)

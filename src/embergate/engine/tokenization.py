@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from embergate.engine.loading.spec import ModelSpec
 from embergate.errors import InvalidRequestError, ModelError
@@ -36,12 +36,14 @@ CUT_TOKENS: Final = 256
 class TokenizedText:
     """One text as the network will see it.
 
-    `num_tokens_before_cut` is larger than `len(input_ids)` only where the caller allowed the text to be cut.
+    `num_tokens_before_cut` is larger than `len(input_ids)` only where the caller allowed the text to be cut. Of two texts in
+    one row `second_start` is where the second segment begins.
     """
 
     input_ids: NDArray[np.int32]
     num_prompt_tokens: int
     num_tokens_before_cut: int
+    second_start: int | None = None
 
 
 class TextTokenizer:
@@ -120,6 +122,42 @@ class TextTokenizer:
             for index, encoding in enumerate(encodings, first_index)
         ]
 
+    def encode_bare(self, texts: Sequence[str], *, refuse_giants: bool = True, first_index: int = 0) -> list[list[int]]:
+        """Tokenise texts without special tokens, however many tokens they have.
+
+        Raises: InvalidRequestError naming the first text that is not valid Unicode, has more characters than any that fits, or
+            (with `refuse_giants`) surely has too many tokens.
+        """
+        self._refuse_endless(texts, first_index)
+        prepared = [self._prepare(text) for text in texts]
+        try:
+            if refuse_giants:
+                self._refuse_giants(prepared, first_index)
+            encodings = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError):
+            raise _not_unicode(texts, first_index) from None
+        bare: list[list[int]] = [encoding.ids for encoding in encodings]
+        if self._knows_ids_beyond:
+            for index, ids in enumerate(bare, first_index):
+                self._refuse_beyond(ids, index)
+        return bare
+
+    def encode_pair(self, first: str, second: str) -> Encoding:
+        """Return what the tokenizer itself makes of two texts. Raises: ModelError if it cannot."""
+        with _readable_errors():
+            return self._tokenizer.encode(first, second)
+
+    def token_id(self, word: str) -> int:
+        """Return the id of a word that is one token. Raises: ModelError if it is not."""
+        found: int | None = self._tokenizer.token_to_id(word)
+        if found is None or found >= self._vocab_size:
+            raise ModelError(f"tokenizer.json has no token {word!r}, which this model answers with")
+        return found
+
+    def is_countable(self, text: str) -> bool:
+        """Tell whether a text has no more characters than any that fits."""
+        return len(text) <= self._max_characters
+
     def _refuse_endless(self, texts: Sequence[str], first_index: int) -> None:
         for index, text in enumerate(texts, first_index):
             if len(text) > self._max_characters:
@@ -166,13 +204,12 @@ class TextTokenizer:
         Raises: InvalidRequestError for what is not valid Unicode, or an id outside the vocabulary.
         """
         if isinstance(inputs[0], str):
-            counted = [text if len(text) <= self._max_characters else "" for text in inputs]
+            counted = [text if self.is_countable(text) else "" for text in inputs]  # type: ignore[arg-type]
             rows = self.encode_texts(counted, prompt=prompt, truncate=True, first_index=first_index)  # type: ignore[arg-type]
         else:
             rows = self.encode_ids(inputs, truncate=True, first_index=first_index)  # type: ignore[arg-type]
-        is_text = isinstance(inputs[0], str)
         return [
-            None if is_text and len(given) > self._max_characters else _length_of(row, self._max_tokens)
+            None if isinstance(given, str) and not self.is_countable(given) else _length_of(row, self._max_tokens)
             for given, row in zip(inputs, rows, strict=True)
         ]
 
@@ -208,18 +245,23 @@ class TextTokenizer:
         num_tokens = len(input_ids)
         if self._dropped_id is not None:
             input_ids = input_ids[input_ids != self._dropped_id]
-        if self._knows_ids_beyond and (input_ids >= self._vocab_size).any():
-            raise InvalidRequestError(
-                f"input[{index}] holds a special token, id {input_ids.max()}, that this model has no embedding for (its "
-                f"vocabulary ends at {self._vocab_size - 1}); remove it from the text",
-                param=f"input[{index}]",
-            )
+        if self._knows_ids_beyond:
+            self._refuse_beyond(input_ids, index)
         if len(input_ids) > self._max_tokens:
             if not truncate:
                 raise self._too_long(index, str(num_tokens))
             suffix = np.array(self._suffix, np.int32)
             input_ids = np.concatenate([input_ids[: self._max_tokens - len(suffix)], suffix])
         return TokenizedText(input_ids, num_prompt_tokens, num_tokens)
+
+    def _refuse_beyond(self, ids: Sequence[int] | NDArray[np.int32], index: int) -> None:
+        largest = max(ids, default=0)
+        if largest >= self._vocab_size:
+            raise InvalidRequestError(
+                f"input[{index}] holds a special token, id {largest}, that this model has no embedding for (its "
+                f"vocabulary ends at {self._vocab_size - 1}); remove it from the text",
+                param=f"input[{index}]",
+            )
 
     def _too_long(self, index: int, length: str) -> InvalidRequestError:
         return InvalidRequestError(

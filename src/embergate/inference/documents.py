@@ -104,10 +104,11 @@ class DryRun(BaseModel):
 
 
 class SelfCheckFigures(BaseModel):
-    """What the load measured; cosines are null where f32 itself is served."""
+    """What the load measured: cosines of vectors or differences of a reranker's scores, null where f32 itself is served."""
 
     min_cosine: float | None
     mean_cosine: float | None
+    max_score_difference: float | None
     tokens_per_s: float
 
 

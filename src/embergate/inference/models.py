@@ -59,6 +59,7 @@ def describe(served: ServedModel) -> dict[str, Any]:
         description["self_check"] = {
             "min_cosine": check.min_cosine,
             "mean_cosine": check.mean_cosine,
+            "max_score_difference": check.max_score_difference,
             "tokens_per_s": round(check.tokens_per_s, 1),
         }
     if served.memory is not None:

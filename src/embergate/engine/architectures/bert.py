@@ -74,14 +74,17 @@ class Bert:
         return x
 
     def embed(self, graph: Graph) -> ov.Node:
-        """Sum word, position and first-segment embeddings, then normalise."""
+        """Sum word, position and segment embeddings, then normalise; a lone text is of the first segment."""
         words = graph.word_embeddings("embeddings.word_embeddings.weight", self.vocab_size, self.hidden_size)
         positions = graph.table("embeddings.position_embeddings.weight", self.max_position_embeddings, self.hidden_size)
         x = ops.add(words, graph.lookup(positions, self.position_ids(graph)))
         if self.type_vocab_size:
             name = "embeddings.token_type_embeddings.weight"
-            segments = graph.weights.get(name, (self.type_vocab_size, self.hidden_size))
-            x = ops.add(x, graph.constant(segments.float32()[0]))
+            table = graph.weights.get(name, (self.type_vocab_size, self.hidden_size)).float32()
+            if graph.segments is None:
+                x = ops.add(x, graph.constant(table[0]))
+            else:
+                x = ops.add(x, graph.lookup(graph.constant(table), graph.segments))
         return graph.layer_norm(x, "embeddings.LayerNorm", self.hidden_size, self.layer_norm_eps)
 
     def position_ids(self, graph: Graph) -> ov.Node:

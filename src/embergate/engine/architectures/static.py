@@ -16,6 +16,9 @@ from embergate.errors import ModelError
 
 # There is no position to run out of; this bounds the work that one text can ask for.
 MAX_TOKENS: Final = 8192
+# As what config.json, or the lack of one, names the two kinds.
+MODEL2VEC: Final = "model2vec"
+STATIC_EMBEDDING: Final = "static_embedding"
 TABLE_NAMES: Final = ("embedding.weight", "embeddings")
 
 

@@ -23,7 +23,12 @@ class FakeBackend:
         self.gate.set()
         self.shapes: list[tuple[int, int]] = []
 
-    def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
+    def forward(
+        self,
+        input_ids: NDArray[np.int32],
+        lengths: NDArray[np.int32],
+        second_starts: NDArray[np.int32] | None = None,  # noqa: ARG002
+    ) -> NDArray[np.float32]:
         """Return sin(id * (h + 1)) for every token; padding holds NaN, so that reading it cannot go unseen."""
         self.gate.wait()
         self.shapes.append((input_ids.shape[0], input_ids.shape[1]))

@@ -54,14 +54,21 @@ class OpenVinoBackend:
     """
 
     def __init__(
-        self, architecture: Architecture, weights: Weights, precision: Precision, compute: ComputeOptions
+        self,
+        architecture: Architecture,
+        weights: Weights,
+        precision: Precision,
+        compute: ComputeOptions,
+        *,
+        has_segments: bool = False,
     ) -> None:
         """Build the graph and compile it; the graph itself is released before this returns."""
         self.precision = resolve_precision(precision)
         native = self.precision is not Precision.F32 and computes_bf16()
         self.computes_in = "bf16" if native else "f32"
         weights.strip_prefix(architecture.anchor)
-        graph = Graph(weights, self.precision)
+        graph = Graph(weights, self.precision, has_segments=has_segments)
+        self._has_segments = has_segments
         model = graph.finish(architecture.build(graph))
         with _releasing(graph):
             self._compiled: ov.CompiledModel | None = core().compile_model(
@@ -89,13 +96,18 @@ class OpenVinoBackend:
             options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = architecture.hidden_size
         return options
 
-    def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
+    def forward(
+        self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32], second_starts: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float32]:
         """Run one padded batch; see `Backend.forward`."""
         assert self._compiled is not None, "forward after close. This is a bug."
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
-        request.infer([ov.Tensor(self._table.rows(input_ids)), ov.Tensor(lengths)])
+        inputs = [ov.Tensor(self._table.rows(input_ids)), ov.Tensor(lengths)]
+        if self._has_segments:
+            inputs.append(ov.Tensor(lengths if second_starts is None else second_starts))
+        request.infer(inputs)
         states: NDArray[np.float32] = request.get_output_tensor(0).data
         return states
 

@@ -46,10 +46,13 @@ class Backend(Protocol):
         """The size of the network's weights in the types that they are served in."""
         ...
 
-    def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
+    def forward(
+        self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32], second_starts: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float32]:
         """Return the token states of one padded batch.
 
-        Shapes: input_ids (B, S), lengths (B,) -> (B, S, H). What stands at padded positions is undefined.
+        `second_starts` says where the second text of each row begins, to networks that tell two texts apart.
+        Shapes: input_ids (B, S), lengths (B,), second_starts (B,) -> (B, S, H). What stands at padded positions is undefined.
         The result may be a view that the same thread's next call overwrites.
         """
         ...

@@ -22,7 +22,8 @@ def open_backend(model: FolderModel, precision: Precision, compute: ComputeOptio
     if isinstance(model.network, StaticTable):
         return StaticBackend(model.network)
     if model.network is not None:
-        return OpenVinoBackend(model.network, Weights(model.spec.folder), precision, compute)
+        weights = Weights(model.spec.folder)
+        return OpenVinoBackend(model.network, weights, precision, compute, has_segments=model.spec.has_segments)
     require_backend(model.spec.architecture)
     from embergate.engine.backends.torch import TorchBackend
 

@@ -19,7 +19,12 @@ class StaticBackend:
         self.weights_bytes = table.table.array.nbytes
         self._table = table
 
-    def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:  # noqa: ARG002
+    def forward(
+        self,
+        input_ids: NDArray[np.int32],
+        lengths: NDArray[np.int32],  # noqa: ARG002
+        second_starts: NDArray[np.int32] | None = None,  # noqa: ARG002
+    ) -> NDArray[np.float32]:
         """Look up one padded batch; see `Backend.forward`."""
         return self._table.rows(input_ids)
 

@@ -35,7 +35,12 @@ class TorchBackend:
         self._model: Any = _load(spec, DTYPES[precision]).to(self.device)
         self.weights_bytes = sum(weight.numel() * weight.element_size() for weight in self._model.parameters())
 
-    def forward(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
+    def forward(
+        self,
+        input_ids: NDArray[np.int32],
+        lengths: NDArray[np.int32],
+        second_starts: NDArray[np.int32] | None = None,  # noqa: ARG002 - no reranker runs here
+    ) -> NDArray[np.float32]:
         """Run one padded batch; see `Backend.forward`."""
         ids = torch.from_numpy(input_ids.astype(np.int64)).to(self.device)
         mask = torch.from_numpy((np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)).to(self.device)

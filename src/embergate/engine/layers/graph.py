@@ -30,11 +30,12 @@ class Graph:
     """An encoder under construction.
 
     Its inputs are the word embeddings (B, S, H) float32, looked up outside of it, and `lengths` (B,) int32, the number of
-    real tokens of each row. NOTE: inside, the runtime would widen a whole bfloat16 table to float32, and keep all of it in
-    memory; outside, only the rows that texts use are ever read from the mapped file.
+    real tokens of each row; a graph for pairs of texts has a third, `second_starts` (B,) int32, where the second text of each
+    row begins. NOTE: inside, the runtime would widen a whole bfloat16 table to float32, and keep all of it in memory; outside,
+    only the rows that texts use are ever read from the mapped file.
     """
 
-    def __init__(self, weights: Weights, precision: Precision) -> None:
+    def __init__(self, weights: Weights, precision: Precision, *, has_segments: bool = False) -> None:
         """Start a graph whose linear weights are stored in `precision` (not AUTO)."""
         self.weights = weights
         self.precision = precision
@@ -45,11 +46,13 @@ class Graph:
         self.embedding_table: Tensor | None = None
         self.inputs_embeds: ov.Node | None = None
         self.lengths = ops.parameter([-1], ov.Type.i32, name="lengths")
+        self.second_starts = ops.parameter([-1], ov.Type.i32, name="second_starts") if has_segments else None
 
     def finish(self, hidden_states: ov.Node) -> ov.Model:
         """Return the model; raise one ModelError if any weight asked for is missing or wrong."""
         self.weights.raise_problems()
-        return ov.Model([hidden_states], [self.inputs_embeds, self.lengths], "encoder")
+        inputs = [self.inputs_embeds, self.lengths, self.second_starts]
+        return ov.Model([hidden_states], [node for node in inputs if node is not None], "encoder")
 
     # --- inputs -----------------------------------------------------------------------------------------------------
 
@@ -75,6 +78,14 @@ class Graph:
     def is_token(self) -> ov.Node:
         """True where a column is not padding."""  # (B, S)
         return ops.less(ops.unsqueeze(self.positions, _axes(0)), ops.unsqueeze(self.lengths, _axes(1)))
+
+    @cached_property
+    def segments(self) -> ov.Node | None:
+        """0 in the first text of a row, 1 from where the second begins, int32; None where there is but one text."""  # (B, S)
+        if self.second_starts is None:
+            return None
+        is_first = ops.less(ops.unsqueeze(self.positions, _axes(0)), ops.unsqueeze(self.second_starts, _axes(1)))
+        return ops.select(is_first, ops.constant(np.int32(0)), ops.constant(np.int32(1)))
 
     @cached_property
     def padding_bias(self) -> ov.Node:

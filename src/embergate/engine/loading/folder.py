@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Final
 
 from embergate.engine.architectures import ARCHITECTURES, Architecture
-from embergate.engine.architectures.static import StaticTable
+from embergate.engine.architectures.static import MODEL2VEC, STATIC_EMBEDDING, StaticTable
+from embergate.engine.loading.catalog import ModelKind
 from embergate.engine.loading.config_reader import MAX_INTEGER, ConfigReader
 from embergate.engine.loading.modules import Modules, read_modules
-from embergate.engine.loading.spec import ModelSpec, PoolingMode, PoolingSpec
+from embergate.engine.loading.spec import ModelSpec, PoolingSpec
+from embergate.engine.loading.use import Asked, num_labels_of, read_use
 from embergate.engine.loading.weights import Weights
 from embergate.errors import ModelError
 
 # transformers writes 10**30 for a tokenizer without a limit of its own.
 NO_LIMIT: Final = 10**9
 DEFAULT_MAX_TOKENS: Final = 512
-MODEL2VEC: Final = "model2vec"
-STATIC_EMBEDDING: Final = "static_embedding"
 BUILT_IN: Final = frozenset({*ARCHITECTURES, MODEL2VEC, STATIC_EMBEDDING})
 
 Network = Architecture | StaticTable
@@ -54,11 +54,11 @@ class ForeignSizes:
 
 
 def read_folder(
-    folder: Path, *, name: str | None = None, pooling: PoolingMode | None = None, max_tokens: int | None = None
+    folder: Path, *, name: str | None = None, asked: Asked | None = None, max_tokens: int | None = None
 ) -> FolderModel:
     """Read a model folder.
 
-    `pooling` and `max_tokens` speak for models whose files do not say them.
+    `asked` and `max_tokens` speak for models whose files do not say them.
     Raises: ModelError naming the file and key that is missing or wrong.
     """
     modules = read_modules(folder)
@@ -67,8 +67,9 @@ def read_folder(
     refuse_quantized(config)
     network = _read_network(model_type, config, modules)
     sizes = network or ForeignSizes.read(config)
-    stages = pooling_of(folder, modules, config, pooling)
-    dimensions = _dimensions(stages, sizes.hidden_size)
+    use = read_use(folder, modules, config, asked or Asked())
+    dimensions = _dimensions(use.pooling, sizes.hidden_size)
+    dimensions = sizes.hidden_size if use.kind is ModelKind.RERANKER else dimensions
     matryoshka = _matryoshka_dimensions(config, dimensions)
     spec = ModelSpec(
         name=name or folder.resolve().name,
@@ -79,8 +80,9 @@ def read_folder(
         vocab_size=sizes.vocab_size,
         max_tokens=min(max_tokens or _max_tokens(modules, sizes.max_tokens), sizes.max_tokens),
         dimensions=dimensions,
-        pooling=stages,
-        normalize_default=stages.normalize,
+        pooling=use.pooling,
+        kind=use.kind,
+        normalize_default=use.pooling.normalize,
         resizable=bool(matryoshka),
         matryoshka_dimensions=matryoshka,
         prompts=modules.prompts,
@@ -88,6 +90,8 @@ def read_folder(
         lowercase=modules.lowercase,
         add_special_tokens=not isinstance(network, StaticTable),
         drop_unknown=model_type == MODEL2VEC,
+        judges=use.judges,
+        has_segments=use.has_segments,
     )
     return FolderModel(spec, network)
 
@@ -104,26 +108,6 @@ def _read_network(model_type: str, config: ConfigReader, modules: Modules) -> Ne
         return StaticTable.read(Weights(modules.encoder))
     kind = ARCHITECTURES.get(model_type)
     return kind.read(config) if kind is not None else None
-
-
-def pooling_of(folder: Path, modules: Modules, config: ConfigReader, asked: PoolingMode | None) -> PoolingSpec:
-    """Return how a folder's model pools, by its files or else as asked. Raises: ModelError if neither says it."""
-    stated = modules.pooling
-    if stated is None and config.values.get("model_type") == MODEL2VEC:
-        stated = PoolingSpec((PoolingMode.MEAN,), normalize=config.boolean("normalize", default=False))
-    if stated is not None:
-        if asked is not None and stated.modes != (asked,):
-            raise ModelError(
-                f"{folder.name} is pooled by {'+'.join(stated.modes)}, as its files say, not by {asked}; leave the pooling out"
-            )
-        return stated
-    if asked is not None:
-        return PoolingSpec((asked,))
-    raise ModelError(
-        f"{folder.name} does not say how token states become one vector: it has no modules.json with a Pooling module. "
-        "Add them, or name the pooling as the model's card does (mean, cls, lasttoken): `--pooling mean`, or `MODEL:mean` "
-        "among the models to serve; it is never guessed"
-    )
 
 
 def _max_tokens(modules: Modules, positions: int) -> int:
@@ -157,6 +141,7 @@ def read_sizes(model_type: str, config: ConfigReader) -> Architecture | ForeignS
         return None
     kind = ARCHITECTURES.get(model_type)
     sizes = kind.read(config) if kind is not None else ForeignSizes.read(config)
+    num_labels_of(config)
     _matryoshka_dimensions(config, MAX_INTEGER)  # what layers behind the network make of its size is in other files
     return sizes
 

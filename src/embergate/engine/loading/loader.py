@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from embergate.engine.loading.folder import FolderModel, read_folder
 from embergate.engine.loading.sources import locate
 from embergate.engine.loading.spec import ModelSpec, PoolingMode
+from embergate.engine.loading.use import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,13 @@ def find_model(reference: str, options: SourceOptions | None = None) -> FoundMod
     found = read_folder(
         source.folder,
         name=source.name,
-        pooling=options.pooling,
+        asked=Asked(options.pooling, entry.kind if entry else None),
         max_tokens=entry.max_tokens if entry else None,
     )
     spec = replace(found.spec, revision=source.revision)
     if entry is not None:
         spec = replace(
             spec,
-            kind=entry.kind,
             normalize_default=entry.normalize_default,
             resizable=entry.resizable,
             matryoshka_dimensions=entry.matryoshka_dimensions or spec.matryoshka_dimensions,

@@ -26,6 +26,8 @@ POOLING_FLAGS: Final = {
 LENGTH_FILES: Final = tuple(
     f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "camembert", "xlm-roberta")
 )
+CROSS_ENCODER: Final = "CrossEncoder"
+LOGIT_SCORE: Final = "LogitScore"
 ENCODERS: Final = {"Transformer", "StaticEmbedding"}
 ACTIVATION_NAMES: Final = ("Identity", "Tanh", "ReLU", "Sigmoid", "GELU")
 MAX_MODULES: Final = 16
@@ -42,6 +44,8 @@ class Modules:
     lowercase: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
+    # A folder of sentence-transformers' CrossEncoder.
+    is_cross_encoder: bool = False
 
 
 def read_modules(folder: Path) -> Modules:
@@ -59,15 +63,18 @@ def read_modules(folder: Path) -> Modules:
         raise ModelError(f"modules.json: the first module is {kind}, expected Transformer or StaticEmbedding")
     length_file = next((encoder / name for name in LENGTH_FILES if (encoder / name).is_file()), None)
     length = ConfigReader.from_file(length_file) if length_file else ConfigReader({}, source=LENGTH_FILES[0])
-    prompts, default_prompt_name = _read_prompts(folder / "config_sentence_transformers.json")
+    settings = _read_settings(folder / "config_sentence_transformers.json")
+    prompts, default_prompt_name = _read_prompts(settings)
+    scores = stages[1:] and stages[1][0] == LOGIT_SCORE
     return Modules(
         encoder=encoder,
         is_static=kind == "StaticEmbedding",
-        pooling=_read_pooling(stages[1:], is_static=kind == "StaticEmbedding"),
+        pooling=None if scores else _read_pooling(stages[1:], is_static=kind == "StaticEmbedding"),
         max_seq_length=length.integer("max_seq_length", default=0, minimum=0) or None,
         lowercase=length.boolean("do_lower_case", default=False),
         prompts=prompts,
         default_prompt_name=default_prompt_name,
+        is_cross_encoder=bool(scores) or settings.values.get("model_type") == CROSS_ENCODER,
     )
 
 
@@ -149,10 +156,11 @@ def _read_dense(path: Path) -> DenseStage:
     )
 
 
-def _read_prompts(path: Path) -> tuple[dict[str, str], str | None]:
-    if not path.is_file():
-        return {}, None
-    reader = ConfigReader.from_file(path)
+def _read_settings(path: Path) -> ConfigReader:
+    return ConfigReader.from_file(path) if path.is_file() else ConfigReader({}, source=path.name)
+
+
+def _read_prompts(reader: ConfigReader) -> tuple[dict[str, str], str | None]:
     prompts = reader.object("prompts").values
     if not all(isinstance(text, str) for text in prompts.values()):
         raise reader.error("prompts", "an object of strings")

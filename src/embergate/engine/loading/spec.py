@@ -39,22 +39,58 @@ class PoolingMode(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class NormStage:
+    """A layer norm: the tensor's name, the epsilon, and whether it shifts."""
+
+    tensor: str
+    eps: float
+    bias: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DenseStage:
-    """One `2_Dense` layer after pooling: `activation(x @ weight.T + bias)`."""
+    """One dense layer after pooling: `activation(x @ weight.T + bias)`, then the norm where it has one.
+
+    `tensor` is the layer's name in the safetensors of `folder`.
+    """
 
     folder: Path
     in_features: int
     out_features: int
     bias: bool
     activation: str
+    tensor: str = "linear"
+    norm: NormStage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastStage:
+    """How much rather a language model would go on with the first of two words than with the second: a difference of logits.
+
+    `tensor` is the language head, a table of `vocab_size` rows, in the safetensors of `folder`.
+    """
+
+    folder: Path
+    in_features: int
+    vocab_size: int
+    tensor: str
+    words: tuple[str, str]
+    out_features: int = 1
+    activation: str = "Contrast"
+
+
+Stage = DenseStage | ContrastStage
 
 
 @dataclass(frozen=True, slots=True)
 class PoolingSpec:
-    """What happens to the token states: pooling modes (concatenated), dense layers, L2 normalisation."""
+    """What happens to the token states: pooling modes (concatenated), dense layers, L2 normalisation.
+
+    Of a reranker the last layer gives one number, the logit of its score.
+    """
 
     modes: tuple[PoolingMode, ...]
-    dense: tuple[DenseStage, ...] = ()
+    dense: tuple[Stage, ...] = ()
     normalize: bool = False
     include_prompt: bool = True
 
@@ -63,7 +99,9 @@ class PoolingSpec:
 class ModelSpec:
     """A published model, as read from its files.
 
-    Units: `max_tokens` counts special tokens; `dimensions` is the length of the final vector.
+    Units: `max_tokens` counts special tokens; `dimensions` is the length of the final vector (of a reranker, of the state that
+    its score is read from). `judges` marks a language model that is asked for a verdict, `has_segments` a network that is told
+    which of two texts a token belongs to.
     """
 
     name: str
@@ -85,6 +123,8 @@ class ModelSpec:
     add_special_tokens: bool = True
     drop_unknown: bool = False
     lowercase: bool = False
+    judges: bool = False
+    has_segments: bool = False
 
     def prompt_for(self, input_type: str | None) -> str:
         """Return the prompt for `query` or `document` texts, nothing where the model has none or no type is given."""

@@ -131,9 +131,8 @@ async def _note_refusal(row: ModelRow, message: str, db: AsyncSession) -> None:
 
 
 def _run_once(model: LoadedModel) -> None:
-    rows = model.tokenizer.encode_texts([PROOF], truncate=True)
-    if not np.isfinite(model.run(rows)).all():
-        raise ModelError(f"the model gives NaN or infinite vectors in {model.backend.precision}")
+    if not np.isfinite(model.run(model.sample_rows([PROOF]))).all():
+        raise ModelError(f"the model gives NaN or infinite numbers in {model.backend.precision}")
 
 
 def _sizes(files: Mapping[str, ModelFile]) -> dict[str, int]:
