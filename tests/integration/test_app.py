@@ -121,7 +121,7 @@ async def test_every_route_declares_who_may_call_it(deps: Parts) -> None:
 async def test_every_guarded_route_refuses_a_caller_without_a_valid_key(deps: Parts, headers: dict[str, str]) -> None:
     app = app_of(deps)
     guarded = routes_with(app, require_caller)
-    assert len(guarded) == 6
+    assert len(guarded) == 8
     async with client_of(app, accept="*/*", **headers) as client:
         for route in guarded:
             for method in route.methods or ():

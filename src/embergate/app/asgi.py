@@ -16,9 +16,10 @@ from embergate.app.rooms import add_gateway
 from embergate.engine.scheduler import Batch
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.document import body_schemas, describe_path_parameters, operations_of
-from embergate.inference import embeddings, health, models
+from embergate.inference import embeddings, health, models, rerank
 from embergate.inference.bulk import EngineBulkEmbedder
 from embergate.inference.deps import Deps
+from embergate.inference.rerank_schemas import RerankRequest
 from embergate.inference.schemas import EmbeddingRequest
 from embergate.web.middleware import BodyLimitMiddleware, RequestContextMiddleware
 
@@ -50,6 +51,7 @@ def create_app(deps: Deps, gateway: GatewayDeps, lifespan: Lifespan | None = Non
     # The router looks from the first route on: what is called most comes first.
     for prefix in ("/inference/v1", "/v1"):
         app.include_router(embeddings.router, prefix=prefix, tags=["inference"])
+        app.include_router(rerank.router, prefix=prefix, tags=["inference"])
         app.include_router(models.router, prefix=prefix, tags=["inference"])
     app.include_router(health.router, tags=["operations"])
     add_gateway(app, replace(gateway, bulk=EngineBulkEmbedder(deps)))
@@ -61,7 +63,10 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document, with the request schemas that handlers parse themselves."""
     document = app.openapi()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas["EmbeddingRequest"] = EmbeddingRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    for body in (EmbeddingRequest, RerankRequest):
+        schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[body.__name__] = schema
     schemas.update(body_schemas(app))
     describe_path_parameters(document["paths"])
     document["components"]["securitySchemes"] = {

@@ -97,6 +97,10 @@ class LoadedModel:
             )
         return self._pairs
 
+    def require_scores(self) -> None:
+        """Raise InvalidRequestError unless the model is a reranker."""
+        _ = self.pairs
+
     def require_embeddings(self) -> None:
         """Raise InvalidRequestError if the model is a reranker."""
         if self._pairs is not None:

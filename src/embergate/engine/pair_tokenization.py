@@ -69,6 +69,10 @@ class PairTokenizer:
                 "max_position_embeddings), and what stands around a query and a document leaves none for them"
             )
 
+    def task_of(self, task: str | None) -> str:
+        """Return what the model is told of a task: nothing if it is the usual one, or the model is told of none."""
+        return task if self._judges and task and task != DEFAULT_TASK else ""
+
     def begin(self, query: str, task: str | None = None, *, truncate: bool = False) -> QuerySide:
         """Tokenise the query. Raises: InvalidRequestError if it alone is too long and not to be cut, or not valid Unicode."""
         with _named("input[0]", "query"):

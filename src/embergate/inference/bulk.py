@@ -16,8 +16,9 @@ from embergate.engine.engine import EmbedOptions, TokenizedRequest
 from embergate.engine.registry import ServedModel
 from embergate.engine.scheduler import Lane
 from embergate.engine.tokenization import TokenizedText
-from embergate.errors import EmbergateError, InvalidRequestError
+from embergate.errors import InvalidRequestError
 from embergate.inference.deps import Deps
+from embergate.inference.embeddings import embeddings_content, name_as_sent
 from embergate.inference.encoding import encode_vectors
 from embergate.inference.schemas import EmbeddingRequest, Inputs, check_embedding_request
 from embergate.web.bulk import Approve, BulkAnswer
@@ -119,7 +120,8 @@ class EngineBulkEmbedder:
                 texts.append((await engine.tokenize(served.model, row.inputs, options)).rows)
                 good.append(row)
             except InvalidRequestError as error:
-                answers[row.index] = BulkAnswer(error=_as_sent(error, row.body))
+                name_as_sent(error, row.body)
+                answers[row.index] = BulkAnswer(error=error)
         return _Group(options, good, texts)
 
     async def _run(self, served: ServedModel, group: _Group, answers: list[BulkAnswer]) -> None:
@@ -135,20 +137,8 @@ def _write(group: _Group, vectors: NDArray[np.float32], answers: list[BulkAnswer
     for row, texts in zip(group.rows, group.texts, strict=True):
         end = start + len(texts)
         num_tokens = sum(len(text.input_ids) for text in texts)
-        content = {
-            "object": "list",
-            "data": encode_vectors(vectors[start:end], row.body.encoding_format or "float"),
-            "model": row.body.model,
-            "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
-        }
+        data = encode_vectors(vectors[start:end], row.body.encoding_format or "float")
+        content = embeddings_content(row.body, data, num_tokens)
         written = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
         answers[row.index] = BulkAnswer(written, len(texts), num_tokens)
         start = end
-
-
-def _as_sent(error: EmbergateError, body: EmbeddingRequest) -> EmbergateError:
-    """Return the error, naming an input as its row wrote it."""
-    if body.has_one_input:
-        error.message = error.message.replace("input[0]", "input", 1)
-        error.param = error.param and error.param.replace("input[0]", "input", 1)
-    return error

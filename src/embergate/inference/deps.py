@@ -73,7 +73,7 @@ class Deps:
         """Look up a model that the account may use, without loading it. Raises: as `using_model`, but for the loading."""
         try:
             served = self.get_model(name)
-            found = NamedModel(served.id, served.names, served.list_price_nanos)
+            found = NamedModel(served.id, served.names, served.list_price_nanos, served.model.spec.kind)
         except (ModelNotFoundError, ModelLoadingError) as error:
             if self.own_models is None:
                 raise

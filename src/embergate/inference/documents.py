@@ -48,6 +48,38 @@ class EmbeddingList(BaseModel):
     perf_metrics: dict[str, str] | None = Field(None, description="Only where the request asked for it.")
 
 
+class RerankedDocument(BaseModel):
+    """One document's score; the text is null where it was not asked for."""
+
+    index: int = Field(description="The document's place in the request, from 0.")
+    relevance_score: float = Field(ge=0, le=1)
+    document: str | None
+    truncated: Literal[True] | None = Field(None, description="Only where the query or the document was cut, as asked.")
+
+
+class RerankResult(RerankedDocument):
+    """The same, as other clients read it."""
+
+    text: str | None
+
+
+class RerankUsage(Usage):
+    """Tokens that were run."""
+
+    completion_tokens: Literal[0]
+
+
+class RerankList(BaseModel):
+    """The answer of `POST /rerank`, the best first."""
+
+    object: Literal["list"]
+    model: str = Field(description="The model as the request named it, or the default one's resource name.")
+    data: list[RerankedDocument]
+    results: list[RerankResult] = Field(description="As `data`.")
+    usage: RerankUsage
+    perf_metrics: dict[str, str] | None = Field(None, description="Only where the request asked for it.")
+
+
 class DryRunInput(BaseModel):
     """One input; tokens are null where it is too long to be counted."""
 
@@ -87,9 +119,9 @@ class Refused(BaseModel):
 
 
 class DryRun(BaseModel):
-    """The answer of `POST /embeddings` where nothing is to be run."""
+    """The answer of `POST /embeddings` or `POST /rerank` where nothing is to be run; documents count with the query."""
 
-    object: Literal["embedding.dry_run"]
+    object: Literal["embedding.dry_run", "rerank.dry_run"]
     model: str
     inputs: list[DryRunInput]
     max_input_tokens: int

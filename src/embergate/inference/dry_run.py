@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -12,7 +12,7 @@ from embergate.engine.registry import ServedModel
 from embergate.errors import EmbergateError, InvalidRequestError
 from embergate.inference.deps import Deps
 from embergate.web.errors import JSONResponse
-from embergate.web.metering import Tab
+from embergate.web.metering import Tab, UsageKind
 
 DRY_RUN_HEADER: Final = "x-embergate-dry-run"
 VALUES: Final = {"true": True, "false": False}
@@ -30,8 +30,39 @@ def is_dry_run(headers: Headers) -> bool:
     return VALUES[text]
 
 
+def described_by(schema: str) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a request that can be run dry, and whose body is read by hand."""
+    header = {
+        "name": "X-Embergate-Dry-Run",
+        "in": "header",
+        "description": "`true`: run nothing, and tell what the request would cost and meet.",
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    }
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"parameters": [header], "requestBody": {"required": True, "content": content}}
+
+
+class Described(Protocol):
+    """What a dry run tells of a request besides its tokens."""
+
+    @property
+    def model_name(self) -> str:
+        """The model as the request names it."""
+        ...
+
+    @property
+    def usage(self) -> UsageKind:
+        """What it is for."""
+        ...
+
+    @property
+    def inputs_name(self) -> str:
+        """What its field of texts is called."""
+        ...
+
+
 async def answer_dry_run(
-    deps: Deps, served: ServedModel, model_name: str, tab: Tab, counts: Sequence[int | None]
+    deps: Deps, served: ServedModel, request: Described, tab: Tab, counts: Sequence[int | None]
 ) -> Response:
     """Answer with the tokens of each input, the price and cost, what is left of limits, and what would refuse it now."""
     max_tokens = served.model.spec.max_tokens
@@ -42,10 +73,10 @@ async def answer_dry_run(
     num_tokens = sum(count for count in counts if count is not None)
     quote = await tab.quote(num_tokens)
     too_long = [one["index"] for one in inputs if one["is_too_long"]]
-    refusal = _too_long(too_long, max_tokens) if too_long else quote.refusal
+    refusal = _too_long(request.inputs_name, too_long, max_tokens) if too_long else quote.refusal
     content = {
-        "object": "embedding.dry_run",
-        "model": model_name,
+        "object": f"{request.usage.name.lower()}.dry_run",
+        "model": request.model_name,
         "inputs": inputs,
         "max_input_tokens": max_tokens,
         "prompt_tokens": num_tokens,
@@ -60,10 +91,10 @@ async def answer_dry_run(
     return JSONResponse(content, headers={**quote.headers, DRY_RUN_HEADER: "true"})
 
 
-def _too_long(indexes: Sequence[Any], max_tokens: int) -> InvalidRequestError:
+def _too_long(name: str, indexes: Sequence[Any], max_tokens: int) -> InvalidRequestError:
     first, others = indexes[0], len(indexes) - 1
     more = f", and {others} more are" if others else " is"
-    return InvalidRequestError(f"input[{first}]{more} longer than this model's limit of {max_tokens} tokens")
+    return InvalidRequestError(f"{name}[{first}]{more} longer than this model's limit of {max_tokens} tokens")
 
 
 def _told(refusal: EmbergateError) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,6 +12,7 @@ from embergate.errors import InvalidRequestError
 
 Inputs = list[str] | list[list[int]]
 MAX_NAME_CHARACTERS: Final = 200
+M = TypeVar("M", bound=BaseModel)
 # What stands for the input in the validated request, whose own input is checked by hand.
 ONE: Final = ""
 SEVERAL: Final = [""]
@@ -57,27 +58,41 @@ def parse_embedding_request(body: bytes, *, max_inputs: int) -> tuple[EmbeddingR
 
     Raises: InvalidRequestError naming the field and what it must be.
     """
-    return check_embedding_request(_parse_object(body), max_inputs=max_inputs)
+    return check_embedding_request(parse_object(body), max_inputs=max_inputs)
 
 
 def check_embedding_request(values: dict[str, Any], *, max_inputs: int) -> tuple[EmbeddingRequest, Inputs]:
     """Return what `parse_embedding_request` does of a body that is parsed already. Raises: InvalidRequestError."""
-    unknown = next((name for name in values if name not in EmbeddingRequest.model_fields), None)
-    if unknown is not None:
-        name = unknown[:MAX_NAME_CHARACTERS]
-        raise InvalidRequestError(f'unknown field "{name}"', param=name)
+    refuse_unknown(EmbeddingRequest, values)
     # The inputs are checked by hand: pydantic would try four types on every element and report all four.
     given = values.get("input")
     inputs = _check_inputs(given, max_inputs=max_inputs)
     stand_in = ONE if isinstance(given, str) or inputs[0] is given else SEVERAL
+    return validate_fields(EmbeddingRequest, values, {"input": stand_in}), inputs
+
+
+def refuse_unknown(kind: type[BaseModel], values: dict[str, Any]) -> None:
+    """Raise InvalidRequestError for a field that a body of this kind has not."""
+    unknown = next((name for name in values if name not in kind.model_fields), None)
+    if unknown is not None:
+        name = unknown[:MAX_NAME_CHARACTERS]
+        raise InvalidRequestError(f'unknown field "{name}"', param=name)
+
+
+def validate_fields(kind: type[M], values: dict[str, Any], stand_ins: dict[str, Any]) -> M:
+    """Return a body whose largest fields were checked by hand, and have something small stand in for them here.
+
+    Raises: InvalidRequestError naming the first field that is wrong, and what it must be.
+    """
+    refuse_unknown(kind, values)
     try:
-        request = EmbeddingRequest.model_validate({**values, "input": stand_in})
+        return kind.model_validate({**values, **stand_ins})
     except ValidationError as error:
         _raise_first(error)
-    return request, inputs
 
 
-def _parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return a body's fields. Raises: InvalidRequestError if it is no JSON object."""
     gc.disable()  # parsing makes no garbage, but a million empty lists would be searched for it again and again
     try:
         values = orjson.loads(body)
@@ -139,9 +154,13 @@ def _is_empty(where: str) -> InvalidRequestError:
 def _not_an_input(
     where: str, value: Any, expected: str = "a string, a list of strings, or token ids"
 ) -> InvalidRequestError:
+    return InvalidRequestError(f"{where} is {found_instead(value)}, expected {expected}", param=where)
+
+
+def found_instead(value: Any) -> str:
+    """Return what a value is called that is not what it must be."""
     kind = {dict: "an object", list: "a list", bool: "a boolean", float: "a number", int: "an integer", str: "a string"}
-    found = kind.get(type(value), "null")
-    return InvalidRequestError(f"{where} is {found}, expected {expected}", param=where)
+    return kind.get(type(value), "null")
 
 
 def _raise_first(error: ValidationError) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,6 +16,13 @@ ANNOTATIONS_HEADER: Final = "fireworks-annotations"
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
 MAX_ANNOTATION_CHARACTERS: Final = 128
 IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}")
+
+
+class UsageKind(enum.StrEnum):
+    """What a call is for, as bills tell it apart."""
+
+    EMBEDDING = "EMBEDDING_INFERENCE_USAGE"
+    RERANK = "RERANK_INFERENCE_USAGE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class Demand:
     idempotency_key: str | None = None
     request_digest: bytes | None = None
     is_dry_run: bool = False
+    usage: UsageKind = UsageKind.EMBEDDING
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,21 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from embergate.engine.loading.catalog import ModelKind
 from embergate.engine.registry import ServedModel
 from embergate.errors import EmbergateError
 
 
 @dataclass(frozen=True, slots=True)
 class NamedModel:
-    """What is known of a model that need not be loaded: its resource name, all its names, its size's price in nanos a token."""
+    """What is known of a model that need not be loaded: its resource name, all its names, its size's price in nanos a token,
+    and whether it embeds or reranks.
+    """
 
     id: str
     names: frozenset[str]
     list_price_nanos: int
+    kind: ModelKind
 
 
 class OwnModels(Protocol):

@@ -61,7 +61,7 @@ async def test_file_that_is_a_folder_too_and_too_many_files_are_refused(platform
     ("model", "message"),
     [
         ({}, "model.kind: HF_PEFT_ADDON (which a model is that says no kind) cannot be served here"),
-        ({"kind": "HF_BASE_MODEL"}, "model.kind: HF_BASE_MODEL cannot be served here"),
+        ({"kind": "CUSTOM_MODEL"}, "model.kind: CUSTOM_MODEL cannot be served here"),
         ({"kind": "EMBEDDING_MODEL", "colour": "red"}, 'unknown field "colour"'),
     ],
 )

@@ -67,6 +67,14 @@ async def upload(platform: Platform, key: str, folder: Path, model_id: str = "mi
     assert answer.status_code == 200, answer.text
 
 
+async def rerank(
+    platform: Platform, key: str, documents: list[str], model: str = "accounts/acme/models/mine", **body: Any
+) -> httpx2.Response:
+    """Ask for scores."""
+    values = {"model": model, "query": "the fox", "documents": documents, **body}
+    return await platform.call(key, "POST", "/inference/v1/rerank", json=values)
+
+
 async def embed(
     platform: Platform, key: str, texts: list[str], model: str = "accounts/acme/models/mine", **body: Any
 ) -> httpx2.Response:

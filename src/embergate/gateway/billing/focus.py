@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from embergate.gateway.money import NANOS_PER_UNIT
 from embergate.gateway.usage.days import ONE_DAY
 from embergate.gateway.usage.prices import MILLION
-from embergate.gateway.usage.records import EMBEDDING, SPANS, slot_of, start_of
+from embergate.gateway.usage.records import CATEGORIES, SPANS, slot_of, start_of
 from embergate.gateway.usage.standing import CURRENCY
 from embergate.gateway.usage.tables import DIMENSIONS, DIMENSIONS_OF_SLOT, SLOTS
 from embergate.storage.tables.accounts import AccountRow
@@ -28,7 +28,6 @@ PROVIDER: Final = "Embergate"
 # What a tag that is not a user's own begins with.
 TAG_PREFIX: Final = "embergate/"
 ANNOTATIONS: Final = ("team", "project", "environment")
-SERVICES: Final = {EMBEDDING: "Text Embedding"}
 COLUMNS: Final = (
     "BilledCost",
     "BillingAccountId",
@@ -112,7 +111,7 @@ def _row(account: AccountRow, used: Row[Any], num_tokens: int, price_nanos: int,
     cost = _decimal(num_tokens * price_nanos, NANOS_PER_UNIT)
     price = _decimal(price_nanos * MILLION, NANOS_PER_UNIT)
     sku = "/".join((used.model, "batch" if used.is_batch else "serverless", "cached-input" if is_cached else "input"))
-    service = SERVICES.get(used.usage_type, used.usage_type)
+    service = CATEGORIES.get(used.usage_type, used.usage_type)
     values = {
         "BilledCost": cost,
         "BillingAccountId": f"accounts/{account.id}",

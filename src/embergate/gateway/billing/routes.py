@@ -21,10 +21,9 @@ from embergate.gateway.resource_type import QueryParameters
 from embergate.gateway.usage.days import whole_days
 from embergate.gateway.usage.prices import MILLION
 from embergate.gateway.usage.queries import Line, lines
-from embergate.gateway.usage.records import EMBEDDING
+from embergate.gateway.usage.records import CATEGORIES
 from embergate.gateway.usage.standing import CURRENCY
 
-CATEGORIES: Final = {EMBEDDING: "Text Embedding"}
 GET: Final = Operation("GetBillingSummary", GetBillingSummaryResponse, needs=Permission.ADMIN)
 router = APIRouter(tags=["billing"])
 

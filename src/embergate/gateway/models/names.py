@@ -16,7 +16,7 @@ MAX_DEPTH: Final = 3
 SEGMENT: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
 # What a model is loaded from; whatever else is uploaded is only kept.
-READ: Final = (".json", ".safetensors", ".txt", ".model")
+READ: Final = (".json", ".safetensors", ".txt", ".model", ".jinja")
 WEIGHTS: Final = ".safetensors"
 ADDRESS: Final = re.compile(
     r"(?:fireworks/)?accounts/(?P<account>[a-z][a-z0-9-]{0,62})/(?:models|deployments)/(?P<model>[a-z][a-z0-9-]{0,62})"

@@ -69,7 +69,7 @@ def _catalog_page(call: Call, query: ListParameters) -> Page[Model]:
 
 @router.post("", **CREATE.route("Create a model"))
 async def create_model(call: CurrentCall, body: Annotated[CreateModelBody, body_of(CreateModelBody)]) -> Response:
-    """Create a model, to upload files to; `kind` must be EMBEDDING_MODEL."""
+    """Create a model, to upload files to; `kind` must be EMBEDDING_MODEL, or HF_BASE_MODEL for a reranker."""
     return answer(await service.create(call, body))
 
 

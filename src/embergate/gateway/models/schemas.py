@@ -131,14 +131,18 @@ class Model(Message):
     state: Annotated[ModelState, OUTPUT_ONLY] = ModelState.STATE_UNSPECIFIED
     status: Annotated[Status, OUTPUT_ONLY] = Status()
     kind: Annotated[
-        Kind, IMMUTABLE, Field(description="EMBEDDING_MODEL; left out it is HF_PEFT_ADDON, which is not served here.")
+        Kind,
+        IMMUTABLE,
+        Field(
+            description="EMBEDDING_MODEL, or HF_BASE_MODEL for a reranker; HF_PEFT_ADDON, if left out, is not served."
+        ),
     ] = Kind.KIND_UNSPECIFIED
     github_url: Annotated[str, Field(max_length=2000)] = ""
     hugging_face_url: Annotated[str, Field(max_length=2000)] = ""
     base_model_details: Annotated[BaseModelDetails | None, IMMUTABLE] = None
     peft_details: Annotated[PeftDetails | None, IMMUTABLE] = None
     teft_details: Annotated[TeftDetails | None, IMMUTABLE] = None
-    public: Annotated[Bool, Field(description="Whether other accounts may embed with it.")] = False
+    public: Annotated[Bool, Field(description="Whether other accounts may embed or rerank with it.")] = False
     conversation_config: Annotated[ConversationConfig | None, IMMUTABLE] = None
     context_length: Annotated[
         Int32, Field(ge=0, description="The most tokens of a text; read from the files once they are checked.")

@@ -6,12 +6,12 @@ from embergate.engine.loading.catalog import load_catalog
 from embergate.engine.model_pool import ModelPool
 from embergate.engine.registry import Registry, ServedModel
 from embergate.errors import ModelNotFoundError
+from embergate.gateway.models.kinds import KIND_OF
 from embergate.gateway.models.schemas import (
     BaseModelDetails,
     CheckpointFormat,
     DeployedModelRef,
     DeployedModelState,
-    Kind,
     Model,
     ModelState,
 )
@@ -40,7 +40,7 @@ def describe(served: ServedModel) -> Model:
         create_time=served.loaded_at,
         update_time=served.loaded_at,
         state=ModelState.READY,
-        kind=Kind.EMBEDDING_MODEL,
+        kind=KIND_OF[spec.kind],
         hugging_face_url=f"https://huggingface.co/{entry.id}" if entry is not None else "",
         base_model_details=BaseModelDetails(
             world_size=1,

@@ -18,6 +18,7 @@ from embergate.gateway.accounts import store as accounts
 from embergate.gateway.call import Call
 from embergate.gateway.files.place import check_sizes, require_sizes
 from embergate.gateway.models import served, store
+from embergate.gateway.models.kinds import USE_OF
 from embergate.gateway.models.names import check_filenames
 from embergate.gateway.models.schemas import CreateModelBody, Kind, Model, ModelState
 from embergate.gateway.models.store import MODELS, ModelFile
@@ -67,13 +68,13 @@ async def create(call: Call, body: CreateModelBody) -> Model:
 
 
 def _check_kind(kind: Kind) -> None:
-    if kind is Kind.EMBEDDING_MODEL:
+    if kind.value in USE_OF:
         return
     said = Kind.HF_PEFT_ADDON if kind is Kind.KIND_UNSPECIFIED else kind
     why = " (which a model is that says no kind)" if kind is Kind.KIND_UNSPECIFIED else ""
     raise InvalidArgumentError(
         f"model.kind: {said}{why} cannot be served here; upload the whole model, with adapters merged into its weights, "
-        "as kind EMBEDDING_MODEL",
+        "as kind EMBEDDING_MODEL, or as HF_BASE_MODEL if it is a reranker",
         field="model.kind",
     )
 

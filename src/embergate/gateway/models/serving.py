@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from embergate.engine.loading.catalog import price_class_nanousd
+from embergate.engine.loading.catalog import ModelKind, price_class_nanousd
 from embergate.engine.model_pool import Content, ModelPool
 from embergate.engine.registry import CATALOG_ACCOUNT, Registry, ServedModel, model_id, resource_names
 from embergate.errors import EmbergateError, FailedPreconditionError, ForbiddenError, ModelNotFoundError
 from embergate.gateway.fresh_cache import FreshCache
 from embergate.gateway.models import store
 from embergate.gateway.models.folders import ModelFolders
+from embergate.gateway.models.kinds import USE_OF
 from embergate.gateway.models.names import Address
 from embergate.gateway.models.schemas import ModelState
 from embergate.gateway.models.store import ModelFile
@@ -32,6 +33,7 @@ class Uploaded:
 
     is_public: bool
     is_ready: bool
+    kind: ModelKind
     content_sha256: str
     weights_bytes: int
     parameter_count: int
@@ -59,7 +61,7 @@ class UploadedModels:
         """Look a model up; see `OwnModels`."""
         address, found = await self._find(name, account_id, absent)
         names = resource_names(address.account_id, address.model_id)
-        return NamedModel(model_id(address.account_id, address.model_id), names, found.list_price_nanos)
+        return NamedModel(model_id(address.account_id, address.model_id), names, found.list_price_nanos, found.kind)
 
     @asynccontextmanager
     async def using(self, name: str, account_id: str, absent: EmbergateError) -> AsyncIterator[ServedModel]:
@@ -118,6 +120,7 @@ def uploaded_of(row: ModelRow, files: Mapping[str, ModelFile]) -> Uploaded:
     return Uploaded(
         row.public,
         is_ready,
+        USE_OF[row.kind],
         row.content_sha256,
         row.weights_bytes,
         row.parameter_count,

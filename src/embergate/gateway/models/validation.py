@@ -17,11 +17,13 @@ from embergate.aip.status import Code
 from embergate.clock import now
 from embergate.engine.folder_check import FolderReport, check_folder
 from embergate.engine.loaded_model import LoadedModel
+from embergate.engine.loading.catalog import ModelKind
 from embergate.engine.loading.spec import ModelSpec
 from embergate.engine.model_pool import Content
 from embergate.errors import FailedPreconditionError, ModelError
 from embergate.gateway.call import Call
 from embergate.gateway.models import store
+from embergate.gateway.models.kinds import KIND_OF
 from embergate.gateway.models.names import content_sha256, is_read, weights_bytes
 from embergate.gateway.models.schemas import BaseModelDetails, CheckpointFormat, ModelState, ValidateParameters
 from embergate.gateway.models.store import ModelFile
@@ -101,6 +103,11 @@ async def _checked(call: Call, row: ModelRow, files: Mapping[str, ModelFile], *,
     report = await asyncio.to_thread(check_folder, folder, config_only=config_only)
     if report.problems:
         raise _refusal(report.problems)
+    if report.found is not None and (kind := KIND_OF[report.found.spec.kind]).value != row.kind:
+        use = "a reranker's" if report.found.spec.kind is ModelKind.RERANKER else "an embedding model's"
+        raise _refusal(
+            [f"the files are {use}, and the model was created as {row.kind}; create one of kind {kind.value}"]
+        )
     return report
 
 

@@ -23,7 +23,7 @@ from embergate.gateway.usage.call_limits import CallLimits
 from embergate.gateway.usage.charging import Charged
 from embergate.gateway.usage.metrics import UsageMetrics
 from embergate.gateway.usage.prices import Price, price_of
-from embergate.gateway.usage.records import EMBEDDING, Dimensions, UsageRecord
+from embergate.gateway.usage.records import Dimensions, UsageRecord
 from embergate.gateway.usage.repeats import Repeats, other_body
 from embergate.gateway.usage.terms import Terms, TermsBook
 from embergate.gateway.usage.writer import UsageWriter
@@ -218,7 +218,7 @@ class _Tab:
         demand, caller, marks = self._demand, self._demand.caller, self._demand.annotations
         dimensions = Dimensions(
             account_id=caller.account,
-            usage_type=EMBEDDING,
+            usage_type=demand.usage.value,
             model=demand.model,
             api_key_id=caller.key_id,
             team=marks.team,

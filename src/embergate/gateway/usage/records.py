@@ -13,7 +13,11 @@ from typing import Final
 
 import orjson
 
-EMBEDDING: Final = "EMBEDDING_INFERENCE_USAGE"
+from embergate.web.metering import UsageKind
+
+EMBEDDING: Final = UsageKind.EMBEDDING.value
+# What bills call each kind of usage.
+CATEGORIES: Final = {EMBEDDING: "Text Embedding", UsageKind.RERANK.value: "Rerank"}
 SLOT: Final = timedelta(minutes=15)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ID_BYTES: Final = 16
