@@ -17,7 +17,7 @@ from embergate.engine.scheduler import Batch
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.document import body_schemas, describe_path_parameters, operations_of
 from embergate.inference import embeddings, health, models, rerank
-from embergate.inference.bulk import EngineBulkEmbedder
+from embergate.inference.bulk import EngineBulkAnswerer
 from embergate.inference.deps import Deps
 from embergate.inference.rerank_schemas import RerankRequest
 from embergate.inference.schemas import EmbeddingRequest
@@ -54,7 +54,7 @@ def create_app(deps: Deps, gateway: GatewayDeps, lifespan: Lifespan | None = Non
         app.include_router(rerank.router, prefix=prefix, tags=["inference"])
         app.include_router(models.router, prefix=prefix, tags=["inference"])
     app.include_router(health.router, tags=["operations"])
-    add_gateway(app, replace(gateway, bulk=EngineBulkEmbedder(deps)))
+    add_gateway(app, replace(gateway, bulk=EngineBulkAnswerer(deps)))
     deps.engine.runner.batch_observers.append(_batch_observer(deps))
     return app
 

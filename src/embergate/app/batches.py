@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from embergate.gateway.batch_jobs.handler import handlers_over
 from embergate.gateway.deps import GatewayDeps
-from embergate.inference.bulk import EngineBulkEmbedder
+from embergate.inference.bulk import EngineBulkAnswerer
 from embergate.inference.deps import Deps
 from embergate.jobs.rules import WorkerRules
 from embergate.jobs.worker import Worker
@@ -18,7 +18,7 @@ from embergate.jobs.worker import Worker
 
 def batch_worker(deps: Deps, gateway: GatewayDeps, *, num_slots: int, rules: WorkerRules | None = None) -> Worker:
     """Return a worker that does `num_slots` chunks of batch jobs at once."""
-    handlers = handlers_over(gateway.database, gateway.objects, EngineBulkEmbedder(deps))
+    handlers = handlers_over(gateway.database, gateway.objects, EngineBulkAnswerer(deps))
     owner = f"{socket.gethostname()}/{os.getpid()}"
     metrics = gateway.metrics.jobs
     worker = Worker(gateway.database, handlers, owner=owner, num_slots=num_slots, rules=rules, metrics=metrics)

@@ -18,7 +18,7 @@ from embergate.gateway.sessions.parts import SessionParts
 from embergate.gateway.usage.retention import DEFAULT_RETENTION
 from embergate.storage.database import Database
 from embergate.storage.objects.protocol import Objects
-from embergate.web.bulk import BulkEmbedder
+from embergate.web.bulk import BulkAnswerer
 from embergate.web.caller import Authenticator
 from embergate.web.keyring import Keyring
 from embergate.web.limits import Limiter
@@ -95,7 +95,7 @@ class GatewayDeps:
     # Where warnings are sent to, if anywhere.
     webhook: Webhook | None = None
     # What batch jobs are done with, where there is an engine.
-    bulk: BulkEmbedder | None = None
+    bulk: BulkAnswerer | None = None
     # Told when there may be jobs to do: the workers of this process.
     job_listeners: list[Callable[[], None]] = field(default_factory=list)
 

@@ -1,144 +1,116 @@
-"""`EngineBulkEmbedder`: many request bodies at once through the engine's bulk lane, each answered as if it had come alone."""
+"""`EngineBulkAnswerer`: many request bodies at once through the engine's bulk lane, each answered as if it had come alone."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from embergate.engine.engine import EmbedOptions, TokenizedRequest
 from embergate.engine.registry import ServedModel
-from embergate.engine.scheduler import Lane
-from embergate.engine.tokenization import TokenizedText
 from embergate.errors import InvalidRequestError
+from embergate.inference.bulk_kinds import KINDS, BulkKind, Row, Texts, read_body
 from embergate.inference.deps import Deps
-from embergate.inference.embeddings import embeddings_content, name_as_sent
-from embergate.inference.encoding import encode_vectors
-from embergate.inference.schemas import EmbeddingRequest, Inputs, check_embedding_request
 from embergate.web.bulk import Approve, BulkAnswer
 from embergate.web.own_models import NamedModel
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """A body that was understood, and its place among the others."""
-
-    index: int
-    body: EmbeddingRequest
-    inputs: Inputs
-    options: EmbedOptions
-
-
-@dataclass(frozen=True, slots=True)
 class _Group:
-    """Rows that are embedded alike, and the tokens of each one's inputs."""
+    """Rows that are run together, and the tokens of each one's inputs."""
 
-    options: EmbedOptions
-    rows: Sequence[_Row]
-    texts: Sequence[Sequence[TokenizedText]]
+    rows: Sequence[Row]
+    texts: Sequence[Texts]
 
 
-class EngineBulkEmbedder:
-    """See `BulkEmbedder`."""
+class EngineBulkAnswerer:
+    """See `BulkAnswerer`."""
 
     def __init__(self, deps: Deps) -> None:
-        """Embed with what the inference plane has."""
+        """Answer with what the inference plane has."""
         self._deps = deps
 
     async def find(self, name: str, account_id: str) -> NamedModel:
-        """See `BulkEmbedder`."""
+        """See `BulkAnswerer`."""
         return await self._deps.find_model(name, account_id)
 
     def check(self, name: str, model: NamedModel, body: Mapping[str, Any]) -> None:
-        """See `BulkEmbedder`."""
-        self._parse(name, model.names, body)
+        """See `BulkAnswerer`."""
+        read_body(KINDS[model.kind], name, model.names, body, max_inputs=self._deps.limits.max_inputs)
 
-    async def embed(
+    async def answer(
         self, name: str, bodies: Sequence[Mapping[str, Any]], *, account_id: str, approve: Approve
     ) -> list[BulkAnswer]:
-        """See `BulkEmbedder`."""
+        """See `BulkAnswerer`."""
         answers = [BulkAnswer()] * len(bodies)
         async with self._deps.using_model(name, account_id) as served:
-            rows = await asyncio.to_thread(self._read, name, served, bodies, account_id, answers)
-            alike: dict[tuple[EmbedOptions, bool], list[_Row]] = defaultdict(list)
+            work = _Work(self._deps, served, KINDS[served.model.spec.kind], answers)
+            rows = await asyncio.to_thread(work.read, name, bodies, account_id)
+            alike: dict[Hashable, list[Row]] = defaultdict(list)
             for row in rows:
-                alike[row.options, isinstance(row.inputs[0], str)].append(row)
-            groups = [await self._tokenize(served, some, answers) for some in alike.values()]
+                alike[work.kind.likeness(row)].append(row)
+            groups = [await work.tokenize(some) for some in alike.values()]
             await approve(sum(len(text.input_ids) for group in groups for texts in group.texts for text in texts))
             async with asyncio.TaskGroup() as tasks:
                 for group in groups:
                     if group.rows:
-                        tasks.create_task(self._run(served, group, answers))
+                        tasks.create_task(work.run(group))
         return answers
 
-    def _parse(self, name: str, names: Set[str], body: Mapping[str, Any]) -> tuple[EmbeddingRequest, Inputs]:
-        """Read a body. Raises: InvalidRequestError, also for another model than the job's."""
-        request, inputs = check_embedding_request({"model": name, **body}, max_inputs=self._deps.limits.max_inputs)
-        if request.model != name and request.model not in names:
-            raise InvalidRequestError(f"model: the job's is {name}; leave it out", param="model")
-        return request, inputs
 
-    def _read(
-        self,
-        name: str,
-        served: ServedModel,
-        bodies: Sequence[Mapping[str, Any]],
-        account_id: str,
-        answers: list[BulkAnswer],
-    ) -> list[_Row]:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Bodies on their way to answers, each put into its place among `answers`."""
+
+    deps: Deps
+    served: ServedModel
+    kind: BulkKind
+    answers: list[BulkAnswer]
+
+    def read(self, name: str, bodies: Sequence[Mapping[str, Any]], account_id: str) -> list[Row]:
         rows = []
         for index, values in enumerate(bodies):
             try:
-                body, inputs = self._parse(name, served.names, values)
-                served.model.check_dimensions(body.dimensions)
+                limits = self.deps.limits
+                body, inputs = read_body(self.kind, name, self.served.names, values, max_inputs=limits.max_inputs)
+                options = self.kind.options(body, self.served, account_id)
             except InvalidRequestError as error:
-                answers[index] = BulkAnswer(error=error)
+                self.answers[index] = BulkAnswer(error=error)
                 continue
-            prompt = served.model.spec.prompt_for(body.input_type)
-            options = EmbedOptions(body.dimensions, body.normalize, prompt, account_id, Lane.BULK)
-            rows.append(_Row(index, body, inputs, options))
+            rows.append(Row(index, body, inputs, options))
         return rows
 
-    async def _tokenize(self, served: ServedModel, rows: Sequence[_Row], answers: list[BulkAnswer]) -> _Group:
+    async def tokenize(self, rows: Sequence[Row]) -> _Group:
         """Tokenise all in one go; only where one of them is wrong each by itself, to tell which."""
-        options, engine = rows[0].options, self._deps.engine
         try:
-            inputs: Any = [one for row in rows for one in row.inputs]
-            together = iter((await engine.tokenize(served.model, inputs, options)).rows)
-            return _Group(options, rows, [[next(together) for _ in row.inputs] for row in rows])
+            return _Group(rows, await self.kind.tokenize(self.deps, self.served, rows))
         except InvalidRequestError:
             pass
         good, texts = [], []
         for row in rows:
             try:
-                texts.append((await engine.tokenize(served.model, row.inputs, options)).rows)
+                texts += await self.kind.tokenize(self.deps, self.served, [row])
                 good.append(row)
             except InvalidRequestError as error:
-                name_as_sent(error, row.body)
-                answers[row.index] = BulkAnswer(error=error)
-        return _Group(options, good, texts)
+                self.kind.name_as_sent(error, row)
+                self.answers[row.index] = BulkAnswer(error=error)
+        return _Group(good, texts)
 
-    async def _run(self, served: ServedModel, group: _Group, answers: list[BulkAnswer]) -> None:
-        request = TokenizedRequest([text for texts in group.texts for text in texts], 0.0, 0.0)
-        result = await self._deps.engine.run(served.model, request, group.options)
-        self._deps.metrics.tokens.labels(served.public_name).inc(sum(result.num_tokens))
-        self._deps.metrics.inputs.labels(served.public_name).inc(len(result.num_tokens))
-        await asyncio.to_thread(_write, group, result.vectors, answers)
+    async def run(self, group: _Group) -> None:
+        together = [text for texts in group.texts for text in texts]
+        result = await self.kind.run(self.deps, self.served, group.rows[0], together)
+        metrics, name = self.deps.metrics, self.served.public_name
+        metrics.tokens.labels(name).inc(sum(result.num_tokens))
+        metrics.inputs.labels(name).inc(len(result.num_tokens))
+        await asyncio.to_thread(self._write, group, result)
 
-
-def _write(group: _Group, vectors: NDArray[np.float32], answers: list[BulkAnswer]) -> None:
-    start = 0
-    for row, texts in zip(group.rows, group.texts, strict=True):
-        end = start + len(texts)
-        num_tokens = sum(len(text.input_ids) for text in texts)
-        data = encode_vectors(vectors[start:end], row.body.encoding_format or "float")
-        content = embeddings_content(row.body, data, num_tokens)
-        written = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-        answers[row.index] = BulkAnswer(written, len(texts), num_tokens)
-        start = end
+    def _write(self, group: _Group, result: Any) -> None:
+        first = 0
+        for row, texts in zip(group.rows, group.texts, strict=True):
+            content = self.kind.content(row, texts, result, first)
+            written = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+            self.answers[row.index] = BulkAnswer(written, len(texts), sum(len(text.input_ids) for text in texts))
+            first += len(texts)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from embergate.engine.engine import EmbedOptions, EmbedResult, TokenizedRequest
 from embergate.engine.registry import ServedModel
+from embergate.engine.scheduler import Lane
 from embergate.errors import EmbergateError
 from embergate.inference.calls import answer_call
 from embergate.inference.deps import CurrentDeps, Deps
@@ -59,10 +60,12 @@ class AskedEmbeddings:
         return Embedding(deps, served, self.body, self.inputs, options_of(self.body, served, tenant=account_id))
 
 
-def options_of(body: EmbeddingRequest, served: ServedModel, *, tenant: str) -> EmbedOptions:
+def options_of(
+    body: EmbeddingRequest, served: ServedModel, *, tenant: str, lane: Lane = Lane.INTERACTIVE
+) -> EmbedOptions:
     """Return how to embed. Raises: InvalidRequestError for a length that the model does not give, or a reranker."""
     served.model.check_dimensions(body.dimensions)
-    return EmbedOptions(body.dimensions, body.normalize, served.model.spec.prompt_for(body.input_type), tenant)
+    return EmbedOptions(body.dimensions, body.normalize, served.model.spec.prompt_for(body.input_type), tenant, lane)
 
 
 @dataclass(slots=True)

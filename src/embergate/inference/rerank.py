@@ -141,7 +141,7 @@ class Reranking:
 
 
 def rerank_content(
-    body: RerankRequest, model_name: str, documents: list[str], rows: Sequence[TokenizedText], result: RerankResult
+    body: RerankRequest, model_name: str, documents: Sequence[str], rows: Sequence[TokenizedText], result: RerankResult
 ) -> dict[str, Any]:
     """Return the answer's body: the best `top_n`, of equals the first, in both forms that clients read."""
     order = np.argsort(-result.scores, kind="stable")[: body.top_n].tolist()

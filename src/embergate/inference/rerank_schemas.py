@@ -7,7 +7,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from embergate.errors import InvalidRequestError
-from embergate.inference.schemas import MAX_NAME_CHARACTERS, found_instead, parse_object, validate_fields
+from embergate.inference.schemas import (
+    MAX_NAME_CHARACTERS,
+    found_instead,
+    parse_object,
+    refuse_unknown,
+    validate_fields,
+)
 
 
 class RerankDocument(BaseModel):
@@ -56,6 +62,7 @@ def parse_rerank_request(body: bytes, *, max_documents: int) -> tuple[RerankRequ
 
 def check_rerank_request(values: dict[str, Any], *, max_documents: int) -> tuple[RerankRequest, list[str]]:
     """Return what `parse_rerank_request` does of a body that is parsed already. Raises: InvalidRequestError."""
+    refuse_unknown(RerankRequest, values)
     # The documents are checked by hand: pydantic would report both types of every one, and copy them all.
     documents = _texts_of(values.get("documents"), max_documents=max_documents)
     return validate_fields(RerankRequest, values, {"documents": [""]}), documents

@@ -80,11 +80,10 @@ def refuse_unknown(kind: type[BaseModel], values: dict[str, Any]) -> None:
 
 
 def validate_fields(kind: type[M], values: dict[str, Any], stand_ins: dict[str, Any]) -> M:
-    """Return a body whose largest fields were checked by hand, and have something small stand in for them here.
+    """Return a body of known fields, whose largest were checked by hand, and have something small stand in for them here.
 
     Raises: InvalidRequestError naming the first field that is wrong, and what it must be.
     """
-    refuse_unknown(kind, values)
     try:
         return kind.model_validate({**values, **stand_ins})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Embedding many request bodies for nobody who waits, as the gateway's batch jobs ask for it of the inference plane."""
+"""Answering many request bodies for nobody who waits, as the gateway's batch jobs ask for it of the inference plane."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BulkAnswer:
     error: EmbergateError | None = None
 
 
-class BulkEmbedder(Protocol):
+class BulkAnswerer(Protocol):
     """What batch jobs are done with."""
 
     async def find(self, name: str, account_id: str) -> NamedModel:
@@ -41,7 +41,7 @@ class BulkEmbedder(Protocol):
         """
         ...
 
-    async def embed(
+    async def answer(
         self, name: str, bodies: Sequence[Mapping[str, Any]], *, account_id: str, approve: Approve
     ) -> list[BulkAnswer]:
         """Answer bodies, in their order, for an account; each that cannot be answered has its own error.

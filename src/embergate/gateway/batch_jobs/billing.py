@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.clock import now
+from embergate.engine.loading.catalog import ModelKind
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.batch_jobs.results import Results
 from embergate.gateway.batch_jobs.run import Order
 from embergate.gateway.usage.charging import charge
 from embergate.gateway.usage.prices import Price, price_of
-from embergate.gateway.usage.records import EMBEDDING, Dimensions, UsageRecord
+from embergate.gateway.usage.records import Dimensions, UsageRecord
 from embergate.gateway.usage.terms import TermsBook
 from embergate.jobs.errors import RetryLater
 from embergate.jobs.handler import Context
 from embergate.storage.database import Database
+from embergate.web.metering import UsageKind
 from embergate.web.own_models import NamedModel
+
+USAGE_OF: Final = {ModelKind.EMBEDDING_MODEL: UsageKind.EMBEDDING, ModelKind.RERANKER: UsageKind.RERANK}
 
 
 class Billing:
@@ -41,12 +46,12 @@ class Billing:
             found = (await self._terms.get(account_id)).standing.shortfall(cost_nanos)
         return found
 
-    def record(self, context: Context, order: Order, model_id: str, price: Price, results: Results) -> UsageRecord:
+    def record(self, context: Context, order: Order, model: NamedModel, price: Price, results: Results) -> UsageRecord:
         """Return the record of a chunk."""
         dimensions = Dimensions(
             account_id=context.job.account_id,
-            usage_type=EMBEDDING,
-            model=model_id,
+            usage_type=USAGE_OF[model.kind].value,
+            model=model.id,
             api_key_id=order.key_id,
             team="",
             project="",

@@ -38,7 +38,7 @@ from embergate.jobs.job import Job, State
 from embergate.storage.database import Database
 from embergate.storage.key_set import KeySet
 from embergate.storage.objects.protocol import Objects
-from embergate.web.bulk import BulkEmbedder
+from embergate.web.bulk import BulkAnswerer
 from embergate.web.own_models import NamedModel
 
 # A model that is not served here may be served once the server has another configuration.
@@ -61,7 +61,7 @@ class BatchHandler:
 
     timeout_s = TIMEOUT_S
 
-    def __init__(self, database: Database, objects: Objects, bulk: BulkEmbedder | None = None) -> None:
+    def __init__(self, database: Database, objects: Objects, bulk: BulkAnswerer | None = None) -> None:
         """Do jobs with `bulk`; without it none is done, but one can be stopped or told of its state."""
         self._database = database
         self._objects = objects
@@ -105,10 +105,10 @@ class BatchHandler:
 
         bodies = [row.body for row in rows]
         with _model_errors(order.model):
-            answers = await bulk.embed(order.model, bodies, account_id=account_id, approve=approve)
+            answers = await bulk.answer(order.model, bodies, account_id=account_id, approve=approve)
         name = f"{parts_of(account_id, order)}/{context.number:08d}-{context.fence}"
         results = await write_results(self._objects, name, rows, answers)
-        record = self._billing.record(context, order, model.id, price, results)
+        record = self._billing.record(context, order, model, price, results)
 
         async def commit(db: AsyncSession) -> None:
             await self._billing.charge(db, record)
@@ -155,7 +155,7 @@ class BatchHandler:
         said = {"status_code": Code.UNAVAILABLE.value, "status_message": f"waiting: {reason}"}
         await store.change(db, job.id, said)
 
-    async def _model(self, context: Context, order: Order) -> tuple[BulkEmbedder, NamedModel]:
+    async def _model(self, context: Context, order: Order) -> tuple[BulkAnswerer, NamedModel]:
         """Return what the job is done with.
 
         Raises: RetryLater while its model is not served; JobError if the account may not use it any more; UnavailableError.
@@ -218,7 +218,7 @@ class BatchHandler:
         raise RetryLater(0.5, reason)
 
 
-def handlers_over(database: Database, objects: Objects, bulk: BulkEmbedder | None = None) -> Handlers:
+def handlers_over(database: Database, objects: Objects, bulk: BulkAnswerer | None = None) -> Handlers:
     """Return the handlers of batch jobs; without `bulk`, for whoever only stops, pauses or resumes them."""
     return {KIND: BatchHandler(database, objects, bulk)}
 

@@ -37,7 +37,7 @@ from embergate.jobs import control
 from embergate.jobs.job import NewJob
 from embergate.storage.tables.batch_jobs import BatchJobRow
 from embergate.storage.tables.datasets import DatasetRow
-from embergate.web.bulk import BulkEmbedder
+from embergate.web.bulk import BulkAnswerer
 
 OUTPUT_ID_CHARACTERS: Final = 8
 JOB_NAME: Final = re.compile(rf"accounts/({USER_ID.pattern})/batchInferenceJobs/(?P<id>{USER_ID.pattern})")
@@ -196,7 +196,7 @@ async def _require_model(call: Call, name: str) -> None:
         raise NotFoundError(f"model: no embedding model {name[:200]!r} is served", param="model") from None
 
 
-def bulk_of(call: Call) -> BulkEmbedder:
+def bulk_of(call: Call) -> BulkAnswerer:
     """Return what jobs are done with. Raises: UnavailableError in a process that has no engine."""
     if call.deps.bulk is None:
         raise UnavailableError("this process serves no models; ask a server")
