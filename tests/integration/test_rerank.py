@@ -208,6 +208,9 @@ async def test_dry_run_counts_each_document_with_the_query(client: httpx2.AsyncC
     long = await rerank(client, documents=["a", TEXTS[11]], headers=dry)
     assert [one["is_too_long"] for one in long["inputs"]] == [False, True]
     assert "documents[1] is longer than this model's limit of 90" in long["refusal"]["message"]
+    cut: dict[str, Any] = {"documents": ["a", TEXTS[11]], "truncate": True}
+    told = await rerank(client, headers=dry, **cut)
+    assert (told["refusal"], told["prompt_tokens"]) == (None, (await rerank(client, **cut))["usage"]["prompt_tokens"])
 
 
 async def test_fingerprint_that_is_not_expected_is_a_conflict(client: httpx2.AsyncClient) -> None:

@@ -94,6 +94,7 @@ def test_receipt_says_how_long_a_pair_was(bert: PairTokenizer) -> None:
     assert len(whole.input_ids) == whole.num_tokens_before_cut == 3 + 4 + 2
     assert len(cut.input_ids) == MAX_TOKENS < cut.num_tokens_before_cut
     assert bert.count(side, ["the fox", TEXTS[11]]) == [9, cut.num_tokens_before_cut]
+    assert bert.count(side, ["the fox", TEXTS[11]], truncate=True) == [9, MAX_TOKENS]
 
 
 def refused(pairs: PairTokenizer, query: str, documents: list[str], **options: Any) -> InvalidRequestError:

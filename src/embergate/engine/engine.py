@@ -139,7 +139,7 @@ class Engine:
             loop = asyncio.get_running_loop()
             begin = partial(pairs.begin, query, options.task, truncate=options.truncate)
             side = await loop.run_in_executor(self._tokenizers, begin)
-            return await self._count(documents, partial(pairs.count, side))
+            return await self._count(documents, partial(pairs.count, side, truncate=options.truncate))
 
     async def count_tokens(self, model: LoadedModel, inputs: Inputs, options: EmbedOptions) -> list[int | None]:
         """Count the tokens of each input, and run nothing; None for a text too long to be counted.

@@ -8,6 +8,7 @@ Source: https://huggingface.co/Qwen/Qwen3-Reranker-0.6B
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,9 +49,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class QuerySide:
-    """A query in tokens, for any number of documents."""
+    """A query in tokens, for any number of documents; `before` is all that stands before a document, if nothing is cut."""
 
     ids: Sequence[int]
+    before: NDArray[np.int32]
 
 
 class PairTokenizer:
@@ -84,7 +86,7 @@ class PairTokenizer:
                 f"document's first leave {room - 1}. Nothing is cut silently: shorten it",
                 param="query",
             )
-        return QuerySide(ids)
+        return QuerySide(ids, self._before(ids))
 
     def encode(
         self, query: QuerySide, documents: Sequence[str], *, truncate: bool = False, first_index: int = 0
@@ -98,13 +100,15 @@ class PairTokenizer:
         bare = self._bare(documents, refuse_giants=not truncate, first_index=first_index)
         return [self._row(query, ids, index, truncate=truncate) for index, ids in enumerate(bare, first_index)]
 
-    def count(self, query: QuerySide, documents: Sequence[str], *, first_index: int = 0) -> list[int | None]:
-        """Count the tokens of each pair, however many; None for a document too long to be counted."""
+    def count(
+        self, query: QuerySide, documents: Sequence[str], *, truncate: bool = False, first_index: int = 0
+    ) -> list[int | None]:
+        """Count the tokens of each pair, however many unless it may be cut; None for a document too long to be counted."""
         counted = [text if self._texts.is_countable(text) else "" for text in documents]
         bare = self._bare(counted, refuse_giants=False, first_index=first_index)
-        around = self._frame.num_tokens + len(query.ids)
+        around, most = self._frame.num_tokens + len(query.ids), self._max_tokens if truncate else sys.maxsize
         return [
-            around + len(ids) if self._texts.is_countable(text) else None
+            min(around + len(ids), most) if self._texts.is_countable(text) else None
             for text, ids in zip(documents, bare, strict=True)
         ]
 
@@ -127,10 +131,13 @@ class PairTokenizer:
             room = self._max_tokens - frame.num_tokens
             most = (len(asked), room - len(asked)) if self._judges else longest_first(len(asked), len(document), room)
             asked, document = asked[: most[0]], document[: most[1]]
-        before = [*frame.prefix, *asked, *frame.middle]
-        ids: NDArray[np.int32] = np.array([*before, *document, *frame.suffix], np.int32)
+        before = query.before if len(asked) == len(query.ids) else self._before(asked)
+        ids = np.concatenate([before, np.array([*document, *frame.suffix], np.int32)])
         second_start = len(before) + frame.second_offset if frame.second_offset is not None else None
         return TokenizedText(ids, 0, num_tokens, second_start)
+
+    def _before(self, query_ids: Sequence[int]) -> NDArray[np.int32]:
+        return np.array([*self._frame.prefix, *query_ids, *self._frame.middle], np.int32)
 
     def _too_long(self, index: int, num_tokens: int) -> InvalidRequestError:
         return InvalidRequestError(

@@ -101,6 +101,7 @@ class Contrast:
         weights.raise_problems()
         first, second = table.rows(np.array([id_of(word) for word in stage.words]))
         self._weight = first - second
+        weights.release()  # the whole table was looked at, for numbers that are none
 
     def __call__(self, vectors: Floats) -> Floats:
         """Return the difference of the logits. Shapes: (B, H) -> (B, 1)."""

@@ -57,7 +57,11 @@ class AskedEmbeddings:
 
     def work(self, deps: Deps, served: ServedModel, account_id: str) -> Embedding:
         """See `Asked`."""
-        return Embedding(deps, served, self.body, self.inputs, options_of(self.body, served, tenant=account_id))
+        options = options_of(self.body, served, tenant=account_id)
+        fingerprint = served.model.fingerprint_of(
+            dimensions=options.dimensions, normalize=options.normalize, prompt=options.prompt
+        )
+        return Embedding(deps, served, self.body, self.inputs, options, fingerprint)
 
 
 def options_of(
@@ -80,6 +84,7 @@ class Embedding:
     body: EmbeddingRequest
     inputs: Inputs
     options: EmbedOptions
+    fingerprint: str
 
     @property
     def model_name(self) -> str:
@@ -90,14 +95,6 @@ class Embedding:
     def tells_metrics(self) -> bool:
         """As the request asks."""
         return bool(self.body.perf_metrics_in_response)
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the vectors."""
-        options = self.options
-        return self.served.model.fingerprint_of(
-            dimensions=options.dimensions, normalize=options.normalize, prompt=options.prompt
-        )
 
     def count(self) -> Awaitable[list[int | None]]:
         """See `Work`."""

@@ -59,7 +59,9 @@ class AskedScores:
 
     def work(self, deps: Deps, served: ServedModel, account_id: str) -> Reranking:
         """See `Asked`."""
-        return Reranking(deps, served, self.body, self.documents, options_of(self.body, served, tenant=account_id))
+        options = options_of(self.body, served, tenant=account_id)
+        fingerprint = served.model.fingerprint_of(prompt=served.model.pairs.task_of(options.task))
+        return Reranking(deps, served, self.body, self.documents, options, fingerprint)
 
 
 def default_reranker(deps: Deps) -> str:
@@ -95,6 +97,7 @@ class Reranking:
     body: RerankRequest
     documents: list[str]
     options: RerankOptions
+    fingerprint: str
     rows: Sequence[TokenizedText] = ()
 
     @property
@@ -106,11 +109,6 @@ class Reranking:
     def tells_metrics(self) -> bool:
         """As the request asks."""
         return bool(self.body.perf_metrics_in_response)
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the scores."""
-        return self.served.model.fingerprint_of(prompt=self.served.model.pairs.task_of(self.options.task))
 
     def count(self) -> Awaitable[list[int | None]]:
         """See `Work`."""

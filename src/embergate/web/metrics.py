@@ -33,9 +33,11 @@ class Metrics:
             registry=self.registry,
         )
         self.tokens = Counter(
-            "embergate_tokens_total", "Tokens embedded, special tokens included.", ["model"], registry=self.registry
+            "embergate_tokens_total", "Tokens run, special tokens included.", ["model"], registry=self.registry
         )
-        self.inputs = Counter("embergate_inputs_total", "Texts embedded.", ["model"], registry=self.registry)
+        self.inputs = Counter(
+            "embergate_inputs_total", "Texts embedded and documents scored.", ["model"], registry=self.registry
+        )
         self.stage_seconds = Histogram(
             "embergate_stage_seconds",
             "Seconds that a request spent in a stage: tokenizer_queue, tokenizer, queue, forward, encode.",
