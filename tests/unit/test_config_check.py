@@ -15,7 +15,7 @@ from embergate.engine.loading.check import check_config
 from embergate.engine.loading.config_reader import ConfigReader, parse_json
 from embergate.engine.loading.folder import read_sizes
 from embergate.errors import ModelError
-from tests.random_models import CASES, Case
+from tests.random_models import CASES, JUDGES, RERANKERS, Case
 
 BERT: dict[str, Any] = {
     "model_type": "bert",
@@ -45,7 +45,7 @@ def test_good_configuration_has_no_problem() -> None:
     )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *RERANKERS, *JUDGES], ids=lambda case: case.name)
 def test_every_model_that_is_served_passes(case: Case) -> None:
     config = {**case.config, "model_type": case.architecture, "vocab_size": 100}
     assert check_config(json.dumps(config)) == []

@@ -12,6 +12,7 @@ import pytest
 from embergate.engine.architectures.heads import HEADS
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.catalog import ModelKind, load_catalog
+from embergate.engine.loading.check import check_config
 from embergate.engine.loading.folder import read_folder
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import ContrastStage, ModelSpec, PoolingMode, Precision
@@ -116,6 +117,36 @@ def test_folder_that_sentence_transformers_saved_is_read(tmp_path: Path, case: C
 def test_cross_encoder_of_an_unknown_form_is_refused(tmp_path: Path) -> None:
     write_cross_encoder(write(tmp_path, cases_of("qwen2")[0]), "LogitScore")
     with pytest.raises(ModelError, match="says that it is a cross-encoder, and not of a kind that is built"):
+        spec_of(tmp_path)
+
+
+def test_module_behind_the_logits_is_refused(tmp_path: Path) -> None:
+    write_cross_encoder(write(tmp_path, JUDGE), "LogitScore", "Dense")
+    with pytest.raises(ModelError, match="modules of type LogitScore are not supported"):
+        spec_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"architectures": "Bert"}, {"id2label": ["a"]}, {"id2label": None, "num_labels": "1"}]
+)
+def test_wrong_type_is_named(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write(tmp_path, BERT, **changes)
+    with pytest.raises(ModelError, match=rf"^config\.json: {[*changes][-1]} is .*, expected"):
+        spec_of(tmp_path)
+    assert len(check_config((tmp_path / "config.json").read_text())) == 1
+
+
+def test_template_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, JUDGE)
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "chat_template.jinja":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
+    with pytest.raises(ModelError, match=r"chat_template\.jinja cannot be read: Permission denied"):
         spec_of(tmp_path)
 
 

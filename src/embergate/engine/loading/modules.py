@@ -65,7 +65,7 @@ def read_modules(folder: Path) -> Modules:
     length = ConfigReader.from_file(length_file) if length_file else ConfigReader({}, source=LENGTH_FILES[0])
     settings = _read_settings(folder / "config_sentence_transformers.json")
     prompts, default_prompt_name = _read_prompts(settings)
-    scores = stages[1:] and stages[1][0] == LOGIT_SCORE
+    scores = [kind for kind, _ in stages[1:]] == [LOGIT_SCORE]
     return Modules(
         encoder=encoder,
         is_static=kind == "StaticEmbedding",
@@ -74,7 +74,7 @@ def read_modules(folder: Path) -> Modules:
         lowercase=length.boolean("do_lower_case", default=False),
         prompts=prompts,
         default_prompt_name=default_prompt_name,
-        is_cross_encoder=bool(scores) or settings.values.get("model_type") == CROSS_ENCODER,
+        is_cross_encoder=scores or settings.values.get("model_type") == CROSS_ENCODER,
     )
 
 

@@ -147,8 +147,12 @@ def _judge(modules: Modules, config: ConfigReader) -> Use:
 def has_judging_template(encoder: Path) -> bool:
     """Tell whether the chat template beside a tokenizer is Qwen3-Reranker's. Raises: ModelError for a file that is broken."""
     written = encoder / "chat_template.jinja"
-    if written.is_file() and written.stat().st_size <= MAX_TEMPLATE_BYTES:
-        return JUDGEMENT in written.read_text("utf-8", "replace")
+    if written.is_file():
+        try:
+            with written.open("rb") as file:
+                return JUDGEMENT in file.read(MAX_TEMPLATE_BYTES).decode("utf-8", "replace")
+        except OSError as error:
+            raise ModelError(f"{written.name} cannot be read: {error.strerror}") from error
     path = encoder / "tokenizer_config.json"
     values: Any = read_json(path) if path.is_file() else {}
     template = values.get("chat_template") if isinstance(values, dict) else None
