@@ -15,9 +15,10 @@ from embergate.gateway.datasets.jsonl import BYTE_ORDER_MARK
 from embergate.storage.key_set import KeySet
 
 
-def accept(body: Mapping[str, Any]) -> None:
+def accept(body: Mapping[str, Any]) -> int:
     if "bad" in body:
         raise InvalidRequestError("bad is not allowed")
+    return len(body["input"]) if isinstance(body["input"], list) else 1
 
 
 @pytest.fixture

@@ -54,9 +54,10 @@ class EngineBulkEmbedder:
         """See `BulkEmbedder`."""
         return await self._deps.find_model(name, account_id)
 
-    def check(self, name: str, model: NamedModel, body: Mapping[str, Any]) -> None:
+    def check(self, name: str, model: NamedModel, body: Mapping[str, Any]) -> int:
         """See `BulkEmbedder`."""
-        self._parse(name, model.names, body)
+        _, inputs = self._parse(name, model.names, body)
+        return len(inputs)
 
     async def embed(
         self, name: str, bodies: Sequence[Mapping[str, Any]], *, account_id: str, approve: Approve
@@ -70,11 +71,18 @@ class EngineBulkEmbedder:
                 alike[row.options, isinstance(row.inputs[0], str)].append(row)
             groups = [await self._tokenize(served, some, answers) for some in alike.values()]
             await approve(sum(len(text.input_ids) for group in groups for texts in group.texts for text in texts))
+            await self._run_all(served, groups, answers)
+        return answers
+
+    async def _run_all(self, served: ServedModel, groups: Sequence[_Group], answers: list[BulkAnswer]) -> None:
+        """Run groups side by side. Raises: as the first does that fails; the others are left then."""
+        try:
             async with asyncio.TaskGroup() as tasks:
                 for group in groups:
                     if group.rows:
                         tasks.create_task(self._run(served, group, answers))
-        return answers
+        except ExceptionGroup as error:
+            raise error.exceptions[0] from None
 
     def _parse(self, name: str, names: Set[str], body: Mapping[str, Any]) -> tuple[EmbeddingRequest, Inputs]:
         """Read a body. Raises: InvalidRequestError, also for another model than the job's."""

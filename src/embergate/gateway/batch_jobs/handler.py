@@ -6,10 +6,10 @@ What it writes before a chunk is done is named by chunk and fence; what counts i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,7 +27,7 @@ from embergate.gateway.batch_jobs import output, store
 from embergate.gateway.batch_jobs.billing import Billing
 from embergate.gateway.batch_jobs.results import Results, write_results
 from embergate.gateway.batch_jobs.rows import RowChecker, lines_of, read_row
-from embergate.gateway.batch_jobs.run import ERROR_FILE, KIND, OUTPUT_FILE, Order, parts_of
+from embergate.gateway.batch_jobs.run import KIND, OUTPUT_FILE, Order, parts_of
 from embergate.gateway.batch_jobs.schemas import JobState
 from embergate.gateway.datasets import store as datasets
 from embergate.gateway.datasets.jsonl import BYTE_ORDER_MARK, Lines
@@ -38,9 +38,12 @@ from embergate.jobs.job import Job, State
 from embergate.storage.database import Database
 from embergate.storage.key_set import KeySet
 from embergate.storage.objects.protocol import Objects
+from embergate.storage.uncancelled import to_the_end
 from embergate.web.bulk import BulkEmbedder
 from embergate.web.own_models import NamedModel
 
+P = ParamSpec("P")
+T = TypeVar("T")
 # A model that is not served here may be served once the server has another configuration.
 MODEL_AWAY_S: Final = 30.0
 # Of one step; the largest inputs take hours to be checked.
@@ -60,6 +63,7 @@ class BatchHandler:
     """See `Handler`."""
 
     timeout_s = TIMEOUT_S
+    keeps_part = True
 
     def __init__(self, database: Database, objects: Objects, bulk: BulkEmbedder | None = None) -> None:
         """Do jobs with `bulk`; without it none is done, but one can be stopped or told of its state."""
@@ -177,10 +181,10 @@ class BatchHandler:
         try:
             async with aclosing(self._objects.read(key)) as pieces:
                 async for piece in pieces:
-                    yield await asyncio.to_thread(checker.take, piece)
+                    yield await _in_thread(checker.take, piece)
         except NotFoundError:
             raise _input_gone() from None
-        yield await asyncio.to_thread(checker.finish_file)
+        yield await _in_thread(checker.finish_file)
 
     async def _read(self, key: str, start: int, length: int) -> bytes:
         try:
@@ -190,17 +194,15 @@ class BatchHandler:
             raise _input_gone() from None
 
     async def _read_done(self, account_id: str, uid: str, done: KeySet) -> None:
-        """Take the requests that an earlier job has answered, or found that it cannot."""
-        for name in (OUTPUT_FILE, ERROR_FILE):
-            key = datasets.place_at(account_id, uid).key(name)
-            lines = Lines()
-            try:
-                async with aclosing(self._objects.read(key)) as pieces:
-                    async for piece in pieces:
-                        await asyncio.to_thread(_add_ids, lines.take(piece), done)
-            except NotFoundError:
-                continue  # it was deleted: its requests are done again
-            await asyncio.to_thread(_add_ids, lines.finish(), done)
+        """Take the requests that an earlier job has answered."""
+        lines = Lines()
+        try:
+            async with aclosing(self._objects.read(datasets.place_at(account_id, uid).key(OUTPUT_FILE))) as pieces:
+                async for piece in pieces:
+                    await _in_thread(_add_ids, lines.take(piece), done)
+        except NotFoundError:
+            return  # it was deleted: its requests are done again
+        await _in_thread(_add_ids, lines.finish(), done)
 
     async def _require_money(self, context: Context, cost_nanos: int) -> None:
         """Pause the job if its account cannot pay so much. Raises: RetryLater."""
@@ -234,6 +236,11 @@ def _model_errors(name: str) -> Iterator[None]:
         raise JobError(Code.PERMISSION_DENIED, error.message) from None
     except (FailedPreconditionError, ModelError) as error:
         raise JobError(Code.FAILED_PRECONDITION, error.message) from None
+
+
+async def _in_thread(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Do what blocks; it has ended when this has, also where the job is cancelled: what it works with is closed then."""
+    return await to_the_end(asyncio.to_thread(work, *arguments, **named))
 
 
 def _add_ids(lines: Sequence[bytes], done: KeySet) -> None:

@@ -15,11 +15,14 @@ from embergate.storage.key_set import KeySet
 # What a chunk has at most: as much as is lost and done again when a server dies.
 CHUNK_ROWS: Final = 512
 CHUNK_BYTES: Final = 4 << 20
+# Their vectors, and the answers that these are written in, are in memory together.
+CHUNK_INPUTS: Final = 2048
 MAX_NAMED: Final = 100
 MAX_ID_CHARACTERS: Final = 512
 # `method` and `url` are those of OpenAI's rows, and not used.
 FIELDS: Final = frozenset({"custom_id", "body", "method", "url"})
-CheckBody = Callable[[Mapping[str, Any]], None]
+# Returns how many inputs a body has.
+CheckBody = Callable[[Mapping[str, Any]], int]
 
 
 class RowProblem(Exception):  # noqa: N818 - one of many, counted
@@ -69,7 +72,13 @@ class _Chunk:
     start: int
     length: int = 0
     num_rows: int = 0
+    num_inputs: int = 0
     skipped: list[int] = field(default_factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is to be added."""
+        return self.num_rows >= CHUNK_ROWS or self.num_inputs >= CHUNK_INPUTS or self.length >= CHUNK_BYTES
 
 
 class RowChecker:
@@ -116,7 +125,7 @@ class RowChecker:
             line = line.removeprefix(BYTE_ORDER_MARK)
         if line.strip():
             self._take_row(line)
-        if self._chunk.num_rows >= CHUNK_ROWS or self._chunk.length >= CHUNK_BYTES:
+        if self._chunk.is_full:
             yield from self._cut()
 
     def _take_row(self, line: bytes) -> None:
@@ -124,7 +133,7 @@ class RowChecker:
         self._chunk.num_rows += 1
         try:
             row = read_row(line, self._extra)
-            self._check(row.body)
+            num_inputs = self._check(row.body)
             if not self._seen.add(row.custom_id):
                 raise RowProblem(f"custom_id {row.custom_id[:80]!r} was there before")
         except (RowProblem, InvalidRequestError) as problem:
@@ -137,6 +146,7 @@ class RowChecker:
             self._chunk.skipped.append(number)
         else:
             self.num_requests += 1
+            self._chunk.num_inputs += num_inputs
 
     def _cut(self) -> Iterator[dict[str, Any]]:
         """Yield the chunk, if there is anything to do in it, and begin another."""

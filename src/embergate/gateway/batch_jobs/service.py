@@ -63,11 +63,14 @@ async def create(call: Call, draft: BatchInferenceJob, job_id: str) -> BatchInfe
         jobs as it may; InvalidArgumentError.
     """
     job_id = check_id(job_id, "batchInferenceJobId") if job_id else new_short_id("bij-")
+    if draft.model:
+        await _require_model(call, draft.model)  # on a connection of its own: before this call has one
     # NOTE: the account's row is the lock that keeps two calls from making one job more than there may be.
     await accounts.get(call.db, call.account_id, for_update=True)
     await _require_room(call)
     plan = await _plan(call, draft)
-    await _require_model(call, plan.model)
+    if not draft.model:
+        await _require_model(call, plan.model)
     output_name = f"accounts/{call.account_id}/datasets/{plan.output_id}"
     await _require_free(call, plan.output_id, output_name)
     order = Order(
