@@ -49,6 +49,7 @@ async def test_new_job_is_shown_with_every_field(platform: Platform, key: str) -
         "precision": "PRECISION_UNSPECIFIED",
         "jobProgress": None,
         "continuedFromJobName": "",
+        "outputFormat": "JSONL",
     }
     assert await told(platform, key, "GET", f"{JOBS}/job") == made
     assert await told(platform, key, "GET", f"{JOBS}/job", params={"readMask": "model"}) == {"model": MODEL}
@@ -70,6 +71,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("bad output", {"outputDatasetId": "Rows"}, 400, "outputDatasetId"),
     ("extraBody no JSON", {"inferenceParameters": {"extraBody": "{"}}, 400, "extraBody is not valid JSON"),
     ("extraBody no object", {"inferenceParameters": {"extraBody": "[]"}}, 400, "extraBody must be a JSON object"),
+    ("no format", {"outputFormat": "CSV"}, 400, "outputFormat"),
     ("no number", {"inferenceParameters": {"temperature": "NaN"}}, 400, "temperature"),
     ("unknown field", {"nope": 1}, 400, 'unknown field "nope"'),
     ("unknown job", {"continuedFromJobName": "accounts/acme/batchInferenceJobs/none"}, 404, "resource not found"),

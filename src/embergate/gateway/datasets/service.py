@@ -20,7 +20,7 @@ from embergate.errors import AlreadyExistsError, FailedPreconditionError
 from embergate.gateway.accounts import store as accounts
 from embergate.gateway.call import Call
 from embergate.gateway.datasets import store
-from embergate.gateway.datasets.jsonl import RowCounter, RowError
+from embergate.gateway.datasets.jsonl import VECTOR_ENDINGS, RowCounter, RowError
 from embergate.gateway.datasets.schemas import CreateDatasetBody, Dataset, DatasetState
 from embergate.gateway.datasets.store import DATASETS
 from embergate.gateway.datasets.upload import MAX_FILE_BYTES, pieces_of, too_large
@@ -123,6 +123,8 @@ def check_filename(name: str) -> str:
             f"{name[:80]!r} is not a file name: use 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', and no dot in front",
             field=FIELD,
         )
+    if name.endswith(VECTOR_ENDINGS):
+        raise InvalidArgumentError(f"{name!r}: rows are uploaded as JSON Lines, such as data.jsonl", field=FIELD)
     return name
 
 

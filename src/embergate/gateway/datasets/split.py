@@ -12,7 +12,7 @@ from embergate.clock import now
 from embergate.errors import AlreadyExistsError, FailedPreconditionError
 from embergate.gateway.call import Call
 from embergate.gateway.datasets import store
-from embergate.gateway.datasets.jsonl import BYTES_A_TOKEN, Lines
+from embergate.gateway.datasets.jsonl import BYTES_A_TOKEN, Lines, require_json_lines
 from embergate.gateway.datasets.schemas import Dataset, DatasetState, Splitted
 from embergate.gateway.datasets.service import new_row
 from embergate.gateway.datasets.store import DATASETS
@@ -37,6 +37,7 @@ async def split(call: Call, dataset_id: str, num_rows: int) -> list[DatasetRow]:
         files = list(await store.files_of(db, source))
     if source.state != DatasetState.READY:
         raise FailedPreconditionError(f"the dataset {dataset_id} is not READY", param="name")
+    require_json_lines(dataset_id, files, param="name")
     num_chunks = -(-source.example_count // num_rows)
     if num_chunks > MAX_CHUNKS:
         raise InvalidArgumentError(
