@@ -29,7 +29,7 @@ from tests.integration.gateway.batches import (
     wait_for,
     worker,
 )
-from tests.integration.gateway.platform import Platform
+from tests.integration.gateway.platform import Platform, on_sqlite_only
 
 BODIES: list[dict[str, Any]] = [
     {"input": "the fox"},
@@ -118,6 +118,7 @@ async def test_vectors_are_those_of_single_requests_in_the_order_of_the_rows(
     assert (output["exampleCount"], output["estimatedTokenCount"]) == (str(len(NAMED)), "0")
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("output_format", ["PARQUET", "NPY"])
 async def test_output_without_any_vector_is_an_empty_file(platform: Platform, key: str, output_format: str) -> None:
     await upload(platform, key, lines(rows_of(BODIES[2:3])))
@@ -130,6 +131,7 @@ async def test_output_without_any_vector_is_an_empty_file(platform: Platform, ke
         assert matrix_of(files)[1].shape == (0, 0)
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("output_format", ["PARQUET", "NPY"])
 async def test_rows_of_several_dimensions_are_refused_before_any_is_done(
     platform: Platform, key: str, output_format: str
@@ -159,6 +161,7 @@ async def test_job_that_goes_on_writes_the_same_format_and_knows_what_is_done(
     assert (second["state"], second["jobProgress"]["totalInputRequests"]) == ("JOB_STATE_COMPLETED", 0)
 
 
+@on_sqlite_only
 async def test_vectors_are_no_rows_to_read(platform: Platform, key: str) -> None:
     await upload(platform, key, lines(rows_of(BODIES)))
     await done(platform, key, outputFormat="NPY", outputDatasetId="vectors")
