@@ -41,10 +41,6 @@ async def create(call: Call, body: CreateDatasetBody) -> Dataset:
     require_fields(body)
     assert body.dataset is not None, "it is required"
     dataset_id = check_id(body.dataset_id, "datasetId")
-    if body.source_dataset_id or body.filter:
-        raise InvalidArgumentError(
-            "sourceDatasetId and filter: filtered copies are not offered", field="sourceDatasetId"
-        )
     origin = _origin_of(body.dataset)
     if "user_uploaded" in origin and "example_count" not in body.dataset.model_fields_set:
         raise InvalidArgumentError("example_count is required for uploaded datasets", field="dataset.exampleCount")
