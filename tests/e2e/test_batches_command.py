@@ -106,6 +106,14 @@ def test_what_cannot_be_is_refused_before_anything_is_sent(operator: Operator, r
     assert operator.json("datasets", "list", "default", "--filter", "displayName = bad.jsonl") == []
 
 
+def test_jobs_are_looked_after_on_the_database_too(tmp_path: Path) -> None:
+    operator = Operator.of(tmp_path / "other")
+    operator.run("accounts", "create", "acme", "--email", "ops@acme.example")
+    assert operator.json("batches", "list", "acme") == []
+    assert "resource not found" in operator.refused("batches", "cancel", "acme", "none")
+    assert "resource not found" in operator.refused("batches", "wait", "acme", "none")
+
+
 def test_interrupted_wait_leaves_the_job_and_says_how_to_come_back(tmp_path: Path, rows: Path, tiny_model: str) -> None:
     settings = {"self_check": "false", "models": tiny_model, "batch_slots": "0"}  # nothing is ever done
     with Server(tmp_path / "idle", **settings) as idle:

@@ -15,6 +15,8 @@ from embergate.storage.key_set import KeySet
 # What a chunk has at most: as much as is lost and done again when a server dies.
 CHUNK_ROWS: Final = 512
 CHUNK_BYTES: Final = 4 << 20
+# Their vectors are in memory together; the last row may go beyond, by as many as a request may have.
+CHUNK_INPUTS: Final = 2_048
 MAX_NAMED: Final = 100
 MAX_ID_CHARACTERS: Final = 512
 # `method` and `url` are those of OpenAI's rows, and not used.
@@ -62,6 +64,14 @@ def lines_of(content: bytes) -> Iterator[bytes]:
             yield line
 
 
+def _num_inputs(body: Mapping[str, Any]) -> int:
+    """Return how many vectors a request that was checked has."""
+    given = body.get("input")
+    if isinstance(given, list) and given and not isinstance(given[0], int):
+        return len(given)
+    return 1
+
+
 @dataclass(slots=True)
 class _Chunk:
     """A run of lines of one file. `skipped` are the rows in it, by number, that are not to be done."""
@@ -69,6 +79,7 @@ class _Chunk:
     start: int
     length: int = 0
     num_rows: int = 0
+    num_inputs: int = 0
     skipped: list[int] = field(default_factory=list)
 
 
@@ -116,7 +127,8 @@ class RowChecker:
             line = line.removeprefix(BYTE_ORDER_MARK)
         if line.strip():
             self._take_row(line)
-        if self._chunk.num_rows >= CHUNK_ROWS or self._chunk.length >= CHUNK_BYTES:
+        chunk = self._chunk
+        if chunk.num_rows >= CHUNK_ROWS or chunk.length >= CHUNK_BYTES or chunk.num_inputs >= CHUNK_INPUTS:
             yield from self._cut()
 
     def _take_row(self, line: bytes) -> None:
@@ -137,6 +149,7 @@ class RowChecker:
             self._chunk.skipped.append(number)
         else:
             self.num_requests += 1
+            self._chunk.num_inputs += _num_inputs(row.body)
 
     def _cut(self) -> Iterator[dict[str, Any]]:
         """Yield the chunk, if there is anything to do in it, and begin another."""
