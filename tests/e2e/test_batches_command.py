@@ -94,10 +94,13 @@ def test_job_that_fails_says_why(server: Server, operator: Operator, tmp_path: P
     assert "has failed: Dataset has a syntax error: twice.jsonl line 2 custom_id 'fox' was there before" in said
 
 
-def test_what_cannot_be_is_refused_before_anything_is_sent(operator: Operator, rows: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_is_refused_with_the_mend(operator: Operator, rows: Path, tmp_path: Path) -> None:
     alone = Operator.of(tmp_path / "alone")
     refused = alone.refused("batches", "create", "default", str(rows), "--model", "x", expect=2)
     assert "batch jobs are made on a running server: give --server" in refused
+    unknown = operator.refused("batches", "create", "default", str(rows), "--model", "no/model", "--job", "no-model")
+    assert "no embedding model 'no/model' is served" in unknown
+    assert unknown.endswith("its input was uploaded: embergate datasets delete default no-model-input")
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{\n")
     assert "bad.jsonl line 1 column" in operator.refused(

@@ -178,10 +178,14 @@ def _make(target: Target, account: str, job: str, file: Path, draft: dict[str, A
 
     async def work(api: Api) -> dict[str, Any]:
         await upload_files(api, account, dataset, [file], named)
-        return await api.call("POST", path, body={**draft, "inputDatasetId": dataset}, batchInferenceJobId=job)
+        try:
+            return await api.call("POST", path, body={**draft, "inputDatasetId": dataset}, batchInferenceJobId=job)
+        except EmbergateError as error:
+            error.message += f"; its input was uploaded: {delete}"
+            raise
 
-    left = f"its input may be there: embergate datasets delete {account} {dataset}"
-    with _interrupted_as(f"stopped before the job was made; {left}"):
+    delete = f"embergate datasets delete {account} {dataset}"
+    with _interrupted_as(f"stopped before the job was made; its input may be there: {delete}"):
         return call_api(target, work)
 
 
@@ -196,12 +200,12 @@ def _wait_and_fetch(target: Target, account: str, job: str, folder: Path, *, as_
     """Wait, fetch and print where the files are, or as JSON how the job has ended. Raises: EmbergateError if it failed."""
     from embergate.cli.operator.api import call_api
     from embergate.cli.operator.dataset_files import download_files
-    from embergate.cli.operator.show import print_json
+    from embergate.cli.operator.show import print_json, readable
     from embergate.cli.operator.waiting import pace_of, state_of
 
     ended = _wait(target, account, job)
     if ended["state"] == "JOB_STATE_FAILED":
-        raise EmbergateError(f"the job {job} has failed: {ended['status']['message']}")
+        raise EmbergateError(f"the job {job} has failed: {readable(ended['status']['message'])}")
     progress = ended["jobProgress"] or {}
     num_done, num_failed = progress.get("successfullyProcessedRequests", 0), progress.get("failedRequests", 0)
     with _interrupted_as(f"the output is not all here; to fetch it: embergate batches download {account} {job}"):
@@ -215,7 +219,7 @@ def _wait_and_fetch(target: Target, account: str, job: str, folder: Path, *, as_
     else:
         print("\n".join(str(file) for file in fetched))
     if ended["state"] == "JOB_STATE_EXPIRED":
-        raise EmbergateError(f"the job {job} has expired: {ended['status']['message']}")
+        raise EmbergateError(f"the job {job} has expired: {readable(ended['status']['message'])}")
 
 
 def _wait(target: Target, account: str, job: str) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from embergate.aip.errors import InvalidArgumentError
-from embergate.aip.names import USER_ID, check_id
+from embergate.aip.names import check_id
 from embergate.aip.status import Code
 from embergate.clock import now
 from embergate.errors import (
@@ -31,6 +30,7 @@ from embergate.gateway.call import Call
 from embergate.gateway.datasets import store as datasets
 from embergate.gateway.datasets.jsonl import require_json_lines
 from embergate.gateway.datasets.schemas import DatasetState
+from embergate.gateway.datasets.store import DATASETS
 from embergate.gateway.quotas.known import BATCH_JOBS
 from embergate.gateway.quotas.store import quotas_of
 from embergate.ids import new_id, new_short_id
@@ -41,8 +41,6 @@ from embergate.storage.tables.datasets import DatasetRow
 from embergate.web.bulk import BulkEmbedder
 
 OUTPUT_ID_CHARACTERS: Final = 8
-JOB_NAME: Final = re.compile(rf"accounts/({USER_ID.pattern})/batchInferenceJobs/(?P<id>{USER_ID.pattern})")
-DATASET_NAME: Final = re.compile(rf"accounts/({USER_ID.pattern})/datasets/(?P<id>{USER_ID.pattern})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,8 @@ async def _plan(call: Call, draft: BatchInferenceJob) -> _Plan:
 
 
 async def _continued(call: Call, name: str) -> BatchJobRow:
-    row = await store.get(call.db, call.account_id, _id_in(call, name, JOB_NAME, "continuedFromJobName"))
+    job_id = JOBS.id_in(name, account_id=call.account_id, field="continuedFromJobName")
+    row = await store.get(call.db, call.account_id, job_id)
     if row.state not in store.ENDED:
         raise FailedPreconditionError(f"the job {row.id} has not ended; wait for it", param="continuedFromJobName")
     return row
@@ -164,7 +163,7 @@ async def _outputs_of(call: Call, row: BatchJobRow) -> list[str]:
 
 
 async def _source_of(call: Call, name: str) -> DatasetRow:
-    dataset_id = _id_in(call, name, DATASET_NAME, "inputDatasetId")
+    dataset_id = DATASETS.id_in(name, account_id=call.account_id, field="inputDatasetId")
     source = await datasets.find(call.db, call.account_id, dataset_id)
     if source is None:
         raise NotFoundError(f"there is no dataset {dataset_id!r}", param="inputDatasetId")
@@ -177,24 +176,13 @@ async def _source_of(call: Call, name: str) -> DatasetRow:
 def _output_id(call: Call, draft: BatchInferenceJob) -> str:
     if not draft.output_dataset_id:
         return f"bij-{new_short_id('')[:OUTPUT_ID_CHARACTERS]}"
-    return check_id(_id_in(call, draft.output_dataset_id, DATASET_NAME, "outputDatasetId"), "outputDatasetId")
+    field = "outputDatasetId"
+    return check_id(DATASETS.id_in(draft.output_dataset_id, account_id=call.account_id, field=field), field)
 
 
 def _output_format(draft: BatchInferenceJob, default: str = OutputFormat.JSONL) -> str:
     is_chosen = draft.output_format is not OutputFormat.OUTPUT_FORMAT_UNSPECIFIED
     return draft.output_format.value if is_chosen else default
-
-
-def _id_in(call: Call, name: str, pattern: re.Pattern[str], field: str) -> str:
-    """Return the id in a resource name of the account, or the id itself. Raises: InvalidArgumentError; ForbiddenError."""
-    if "/" not in name:
-        return check_id(name, field)
-    match = pattern.fullmatch(name)
-    if match is None:
-        raise InvalidArgumentError(f"{field}: {name[:200]!r} is not a resource name of that kind", field=field)
-    if match.group(1) != call.account_id:
-        raise ForbiddenError(f"{field}: it must be in the account {call.account_id}", param=field)
-    return match["id"]
 
 
 async def _require_model(call: Call, name: str) -> None:

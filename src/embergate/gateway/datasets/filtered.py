@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
@@ -13,8 +12,8 @@ import orjson
 from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.filtering.json_rows import compile_json_filter
 from embergate.aip.message import require_fields, write_message
-from embergate.aip.names import USER_ID, check_id
-from embergate.errors import AlreadyExistsError, FailedPreconditionError, ForbiddenError
+from embergate.aip.names import check_id
+from embergate.errors import AlreadyExistsError, FailedPreconditionError
 from embergate.gateway.call import Call
 from embergate.gateway.datasets import store
 from embergate.gateway.datasets.copies import keep, source_of, taken_back_unless_kept, write_rows
@@ -26,7 +25,6 @@ from embergate.storage.objects.protocol import Objects
 from embergate.storage.tables.datasets import DatasetRow
 
 FIELD: Final = "sourceDatasetId"
-NAME: Final = re.compile(rf"accounts/(?P<account>{USER_ID.pattern})/datasets/(?P<id>{USER_ID.pattern})")
 # Its rows are read while the call lasts: a minute or two.
 MAX_SOURCE_BYTES: Final = 8 << 30
 
@@ -48,7 +46,8 @@ async def create(call: Call, body: CreateDatasetBody) -> Dataset:
             )
     passes = compile_json_filter(body.filter) or _everything
     dataset_id = check_id(body.dataset_id, "datasetId")
-    source, files = await source_of(call, _id_in(call, body.source_dataset_id), param=FIELD)
+    source_id = DATASETS.id_in(body.source_dataset_id, account_id=call.account_id, field=FIELD)
+    source, files = await source_of(call, source_id, param=FIELD)
     if sum(files.values()) > MAX_SOURCE_BYTES:
         raise FailedPreconditionError(
             f"the dataset {source.id} has more than {MAX_SOURCE_BYTES} bytes; split it and filter the parts",
@@ -66,17 +65,6 @@ async def create(call: Call, body: CreateDatasetBody) -> Dataset:
 
 def _everything(_row: Any) -> bool:
     return True
-
-
-def _id_in(call: Call, name: str) -> str:
-    if "/" not in name:
-        return check_id(name, FIELD)
-    match = NAME.fullmatch(name)
-    if match is None:
-        raise InvalidArgumentError(f"{FIELD}: {name[:200]!r} is no dataset's name", field=FIELD)
-    if match["account"] != call.account_id:
-        raise ForbiddenError(f"{FIELD}: it must be in the account {call.account_id}", param=FIELD)
-    return match["id"]
 
 
 async def _require_free(call: Call, dataset_id: str) -> None:
