@@ -2,13 +2,15 @@
 
 import json
 import sys
+import time
 
 import fireworks
 import httpx
 from fireworks import Fireworks
 from fireworks._models import BaseModel
 
-BASE, KEY = sys.argv[1:3]
+BASE, KEY, MODEL = sys.argv[1:4]
+DEADLINE_S = 60.0
 client = Fireworks(base_url=BASE, api_key=KEY, account_id="default")
 
 
@@ -54,9 +56,46 @@ datasets = {
     "taken": refused(lambda: client.datasets.create(dataset_id="by-url", dataset=uploaded)),
     "uncounted": refused(lambda: client.datasets.create(dataset_id="other", dataset={"user_uploaded": {}})),
 }
+
+
+def batch() -> dict[str, object]:
+    """Have the dataset's requests answered, and what the same requests are answered one by one."""
+    jobs = client.batch_inference_jobs
+    made = jobs.create(
+        batch_inference_job_id="sdk",
+        model=MODEL,
+        input_dataset_id="accounts/default/datasets/by-url",
+        output_dataset_id="answers",
+        inference_parameters={"extra_body": '{"normalize": true}'},
+        display_name="from the sdk",
+    )
+    deadline = time.monotonic() + DEADLINE_S
+    while (job := jobs.get("sdk")).state not in {"JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_EXPIRED"}:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.05)
+    urls = client.datasets.get_download_endpoint("answers").filename_to_signed_urls
+    rows = [json.loads(row)["body"] for row in ROWS.splitlines()]
+    requests = [{"model": MODEL, "normalize": True, **row} for row in rows]
+    done = {
+        "made": shown(made),
+        "ended": shown(job),
+        "listed": [listed.name for listed in jobs.list(filter="state=COMPLETED", page_size=1)],
+        "files": {name: httpx.get(url).text for name, url in urls.items()},
+        "single": [client.post("/v1/embeddings", body=request, cast_to=object) for request in requests],
+        "taken": refused(lambda: jobs.create(batch_inference_job_id="sdk", model=MODEL, input_dataset_id="by-url")),
+        "no model": refused(lambda: jobs.create(model="fireworks/none", input_dataset_id="by-url")),
+    }
+    jobs.delete("sdk")
+    done["deleted"] = refused(lambda: jobs.get("sdk"))
+    done["output"] = client.datasets.get("answers").source_job_name
+    client.datasets.delete("answers")
+    return done
+
+
+found = {"batch": batch()}
 client.datasets.delete("by-form")
 datasets["left"] = [listed.name for listed in client.datasets.list()]
-found = {
+found |= {
     "datasets": datasets,
     "users": [
         user.name for user in client.users.list(page_size=3, filter='email:"SDK-"', order_by="display_name desc")

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.e2e.server import Server
@@ -19,7 +20,13 @@ PYTHON = ROOT / ".clients-gateway" / "bin" / "python"
 def heard(server: Server) -> dict[str, Any]:
     """What the client makes of our answers."""
     assert PYTHON.exists(), "run `make clients` first"
-    command = [str(PYTHON), str(ROOT / "tests" / "e2e" / "fireworks_gateway_script.py"), server.base, server.key]
+    command = [
+        str(PYTHON),
+        str(ROOT / "tests" / "e2e" / "fireworks_gateway_script.py"),
+        server.base,
+        server.key,
+        server.model(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -85,3 +92,28 @@ def test_datasets_are_filled_in_both_ways_and_read_back(heard: dict[str, Any]) -
     assert datasets["taken"].startswith("ConflictError 409")
     assert "example_count is required for uploaded datasets" in datasets["uncounted"]
     assert datasets["left"] == ["accounts/default/datasets/by-url"]
+
+
+def test_batch_is_answered_as_single_requests_are(heard: dict[str, Any]) -> None:
+    batch = heard["batch"]
+    assert (batch["made"]["state"], batch["made"]["displayName"]) == ("JOB_STATE_VALIDATING", "from the sdk")
+    ended = batch["ended"]
+    assert (ended["state"], ended["jobProgress"]["outputRows"]) == ("JOB_STATE_COMPLETED", 2)
+    assert ended["jobProgress"]["tokensPerSecond"] > 0
+    assert batch["listed"] == ["accounts/default/batchInferenceJobs/sdk"]
+    assert batch["files"].pop("dataset/answers/error-data") == ""
+    (answers,) = batch["files"].values()
+    rows = [json.loads(line) for line in answers.splitlines()]
+    assert [row["custom_id"] for row in rows] == ["a", "b"]
+    for row, single in zip(rows, batch["single"], strict=True):
+        got, expected = row["response"]["data"][0].pop("embedding"), single["data"][0].pop("embedding")
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+        assert row["response"] == single
+
+
+def test_batch_that_is_deleted_leaves_its_output(heard: dict[str, Any]) -> None:
+    batch = heard["batch"]
+    assert batch["deleted"].startswith("NotFoundError 404: {'code': 5")
+    assert batch["output"] == "accounts/default/batchInferenceJobs/sdk"
+    assert batch["taken"].startswith("ConflictError 409: {'code': 6")
+    assert batch["no model"].startswith("NotFoundError 404: {'code': 5")

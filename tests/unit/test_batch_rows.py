@@ -85,6 +85,16 @@ def test_rows_that_are_done_are_left_out_and_so_are_chunks_of_nothing_else(
     assert (checker.num_requests, len(chunks)) == (3, 2)
 
 
+def test_chunk_ends_with_the_row_that_brings_it_to_its_number_of_inputs(
+    seen: KeySet, done: KeySet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_rows, "CHUNK_INPUTS", 4)
+    inputs: list[Any] = ["x", ["x"] * 3, [5, 6, 7, 8, 9], ["x"] * 9, [[5], [6]], "x"]
+    files = {"a": b"\n".join(line(str(number), input=given) for number, given in enumerate(inputs))}
+    chunks = check(RowChecker(accept, {}, seen=seen, done=done), files, 10)
+    assert [ids_in([chunk], files) for chunk in chunks] == [["0", "1"], ["2", "3"], ["4", "5"]]
+
+
 def test_problems_are_counted_and_named_by_file_and_line(seen: KeySet, done: KeySet) -> None:
     checker = RowChecker(accept, {}, seen=seen, done=done)
     check(checker, {"a": line("x") + b"\n{\n[]", "b": b"\n" + line("x") + b"\n" + line("y", bad=1)}, 5)

@@ -27,7 +27,13 @@ TIMEOUT_S: Final = 60.0
 PAGE_SIZE: Final = 200
 PIECE_BYTES: Final = 1 << 20
 INVALID_ARGUMENT: Final = 3
+# Answers of a server that may say something else in a while.
+TRANSIENT: Final = frozenset({429, 502, 503, 504})
 IN_PROCESS: Final = "http://in-process"
+
+
+class TryAgainError(EmbergateError):
+    """The server cannot be reached, or has no answer now; it may have one in a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class Api:
             response = await self._http.request(method, f"/v1/{path}", params=given, json=body)
             answer = response.json()
         except httpx2.TransportError as error:
-            raise EmbergateError(f"{self._http.base_url} cannot be reached: {error or type(error).__name__}") from None
+            raise TryAgainError(f"{self._http.base_url} cannot be reached: {error or type(error).__name__}") from None
         except ValueError:
             raise EmbergateError(
                 f"{self._http.base_url} answers HTTP {response.status_code} with no JSON: is it an Embergate server?"
@@ -241,5 +247,7 @@ def _error_of(answer: Any, status: int) -> EmbergateError:
     found = answer if isinstance(answer, dict) else {}
     inner = found.get("error")
     message = (inner if isinstance(inner, dict) else found).get("message") or f"the server answers HTTP {status}"
+    if status in TRANSIENT:
+        return TryAgainError(str(message))
     kind = InvalidRequestError if found.get("code") == INVALID_ARGUMENT else EmbergateError
     return kind(str(message))

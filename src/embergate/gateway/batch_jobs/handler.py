@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.aip.status import Code
+from embergate.clock import monotonic_s, now
 from embergate.errors import (
     FailedPreconditionError,
     ForbiddenError,
@@ -25,9 +26,11 @@ from embergate.errors import (
 )
 from embergate.gateway.batch_jobs import output, store
 from embergate.gateway.batch_jobs.billing import Billing
+from embergate.gateway.batch_jobs.formats import FORMATS
+from embergate.gateway.batch_jobs.progress import MS_A_SECOND, Done
 from embergate.gateway.batch_jobs.results import Results, write_results
 from embergate.gateway.batch_jobs.rows import RowChecker, lines_of, read_row
-from embergate.gateway.batch_jobs.run import KIND, OUTPUT_FILE, Order, parts_of
+from embergate.gateway.batch_jobs.run import IDS_FILE, KIND, OUTPUT_FILE, Order, parts_of
 from embergate.gateway.batch_jobs.schemas import JobState
 from embergate.gateway.datasets import store as datasets
 from embergate.gateway.datasets.jsonl import BYTE_ORDER_MARK, Lines
@@ -80,7 +83,8 @@ class BatchHandler:
         with KeySet() as seen, KeySet() as done:
             for uid in order.earlier_uids:
                 await self._read_done(context.job.account_id, uid, done)
-            checker = RowChecker(partial(bulk.check, order.model, model), order.extra, seen=seen, done=done)
+            check = FORMATS[order.output_format].check(partial(bulk.check, order.model, model))
+            checker = RowChecker(check, order.extra, seen=seen, done=done)
             for name, key in keys.items():
                 checker.begin_file(name, key)
                 async for chunks in self._check_file(checker, key):
@@ -93,6 +97,7 @@ class BatchHandler:
 
     async def run(self, context: Context, payload: Any) -> Outcome:
         """Answer a chunk's rows. See `Handler`."""
+        began_s = monotonic_s()
         order, account_id = Order.of(context.job.payload), context.job.account_id
         bulk, model = await self._model(context, order)
         await self._require_money(context, 0)
@@ -107,22 +112,19 @@ class BatchHandler:
         async def approve(num_tokens: int) -> None:
             await self._require_money(context, num_tokens * price.nanos)
 
-        bodies = [row.body for row in rows]
+        output_format = FORMATS[order.output_format]
+        bodies = [output_format.request(row.body) for row in rows]
         with _model_errors(order.model):
             answers = await bulk.embed(order.model, bodies, account_id=account_id, approve=approve)
         name = f"{parts_of(account_id, order)}/{context.number:08d}-{context.fence}"
-        results = await write_results(self._objects, name, rows, answers)
+        results = await write_results(self._objects, name, rows, answers, output_format.keep)
         record = self._billing.record(context, order, model.id, price, results)
 
         async def commit(db: AsyncSession) -> None:
             await self._billing.charge(db, record)
-            await store.add_progress(
-                db,
-                context.job.id,
-                num_succeeded=results.num_succeeded,
-                num_failed=results.num_failed,
-                num_tokens=results.num_tokens,
-            )
+            worked_ms = int((monotonic_s() - began_s) * MS_A_SECOND)
+            done = Done(results.num_succeeded, results.num_failed, results.num_tokens, worked_ms)
+            await store.add_progress(db, context.job.id, done, now())
 
         return Outcome(results.payload(), commit)
 
@@ -132,7 +134,11 @@ class BatchHandler:
         async with self._database.writing() as db:
             await store.note_writing(db, context.job.id)
         results = [Results.of(chunk.result) async for chunk in context.done_chunks()]
-        written = await output.write(self._objects, datasets.place_at(account_id, order.output_uid), results)
+        place, scratch = (
+            datasets.place_at(account_id, order.output_uid),
+            f"{parts_of(account_id, order)}/{context.fence}",
+        )
+        written = await output.write(self._objects, place, FORMATS[order.output_format], results, scratch)
         return Outcome(commit=lambda db: output.keep(db, context.job, order, written))
 
     async def cleanup(self, context: Context) -> Outcome:
@@ -195,14 +201,16 @@ class BatchHandler:
 
     async def _read_done(self, account_id: str, uid: str, done: KeySet) -> None:
         """Take the requests that an earlier job has answered."""
-        lines = Lines()
-        try:
-            async with aclosing(self._objects.read(datasets.place_at(account_id, uid).key(OUTPUT_FILE))) as pieces:
-                async for piece in pieces:
-                    await _in_thread(_add_ids, lines.take(piece), done)
-        except NotFoundError:
-            return  # it was deleted: its requests are done again
-        await _in_thread(_add_ids, lines.finish(), done)
+        for name in (OUTPUT_FILE, IDS_FILE):
+            key = datasets.place_at(account_id, uid).key(name)
+            lines = Lines()
+            try:
+                async with aclosing(self._objects.read(key)) as pieces:
+                    async for piece in pieces:
+                        await _in_thread(_add_ids, lines.take(piece), done)
+            except NotFoundError:
+                continue  # it was deleted, or has another format
+            await _in_thread(_add_ids, lines.finish(), done)
 
     async def _require_money(self, context: Context, cost_nanos: int) -> None:
         """Pause the job if its account cannot pay so much. Raises: RetryLater."""

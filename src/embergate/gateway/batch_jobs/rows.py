@@ -15,8 +15,8 @@ from embergate.storage.key_set import KeySet
 # What a chunk has at most: as much as is lost and done again when a server dies.
 CHUNK_ROWS: Final = 512
 CHUNK_BYTES: Final = 4 << 20
-# Their vectors, and the answers that these are written in, are in memory together.
-CHUNK_INPUTS: Final = 2048
+# Their vectors are in memory together; the last row may go beyond, by as many as a request may have.
+CHUNK_INPUTS: Final = 2_048
 MAX_NAMED: Final = 100
 MAX_ID_CHARACTERS: Final = 512
 # `method` and `url` are those of OpenAI's rows, and not used.

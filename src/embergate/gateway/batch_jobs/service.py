@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from embergate.aip.errors import InvalidArgumentError
-from embergate.aip.names import USER_ID, check_id
+from embergate.aip.names import check_id
 from embergate.aip.status import Code
 from embergate.clock import now
 from embergate.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
-    ForbiddenError,
     ModelNotFoundError,
     NotFoundError,
     TooManyRequestsError,
@@ -25,11 +23,13 @@ from embergate.gateway.accounts import store as accounts
 from embergate.gateway.batch_jobs import store
 from embergate.gateway.batch_jobs.handler import handlers_over
 from embergate.gateway.batch_jobs.run import KIND, MAX_AGE, Order
-from embergate.gateway.batch_jobs.schemas import BatchInferenceJob, JobState
+from embergate.gateway.batch_jobs.schemas import BatchInferenceJob, JobState, OutputFormat
 from embergate.gateway.batch_jobs.store import JOBS
 from embergate.gateway.call import Call
 from embergate.gateway.datasets import store as datasets
+from embergate.gateway.datasets.jsonl import require_json_lines
 from embergate.gateway.datasets.schemas import DatasetState
+from embergate.gateway.datasets.store import DATASETS
 from embergate.gateway.quotas.known import BATCH_JOBS
 from embergate.gateway.quotas.store import quotas_of
 from embergate.ids import new_id, new_short_id
@@ -40,8 +40,6 @@ from embergate.storage.tables.datasets import DatasetRow
 from embergate.web.bulk import BulkEmbedder
 
 OUTPUT_ID_CHARACTERS: Final = 8
-JOB_NAME: Final = re.compile(rf"accounts/({USER_ID.pattern})/batchInferenceJobs/(?P<id>{USER_ID.pattern})")
-DATASET_NAME: Final = re.compile(rf"accounts/({USER_ID.pattern})/datasets/(?P<id>{USER_ID.pattern})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,7 @@ class _Plan:
     parameters: dict[str, Any]
     source: DatasetRow
     output_id: str
+    output_format: str
     earlier_uids: list[str]
 
 
@@ -81,6 +80,7 @@ async def create(call: Call, draft: BatchInferenceJob, job_id: str) -> BatchInfe
         input_uid=plan.source.uid,
         output_id=plan.output_id,
         output_uid=new_id(),
+        output_format=plan.output_format,
         earlier_uids=plan.earlier_uids,
         created_by=call.caller.email,
         user_id=call.caller.user,
@@ -125,11 +125,12 @@ async def _plan(call: Call, draft: BatchInferenceJob) -> _Plan:
         if not draft.input_dataset_id:
             raise InvalidArgumentError("inputDatasetId is required", field="inputDatasetId")
         source = await _source_of(call, draft.input_dataset_id)
-        return _Plan(draft.model, parameters, source, _output_id(call, draft), [])
+        return _Plan(draft.model, parameters, source, _output_id(call, draft), _output_format(draft), [])
     before = await _continued(call, draft.continued_from_job_name)
     for field, own, inherited in (
         ("model", draft.model, before.model),
         ("inputDatasetId", draft.input_dataset_id, before.input_dataset_id),
+        ("outputFormat", _output_format(draft, before.output_format), before.output_format),
     ):
         if own and own != inherited:
             raise InvalidArgumentError(f"{field}: the continued job's is {inherited}; leave it out", field=field)
@@ -139,11 +140,12 @@ async def _plan(call: Call, draft: BatchInferenceJob) -> _Plan:
         )
     source = await _source_of(call, before.input_dataset_id)
     earlier = await _outputs_of(call, before)
-    return _Plan(before.model, before.parameters, source, _output_id(call, draft), earlier)
+    return _Plan(before.model, before.parameters, source, _output_id(call, draft), before.output_format, earlier)
 
 
 async def _continued(call: Call, name: str) -> BatchJobRow:
-    row = await store.get(call.db, call.account_id, _id_in(call, name, JOB_NAME, "continuedFromJobName"))
+    job_id = JOBS.id_in(name, account_id=call.account_id, field="continuedFromJobName")
+    row = await store.get(call.db, call.account_id, job_id)
     if row.state not in store.ENDED:
         raise FailedPreconditionError(f"the job {row.id} has not ended; wait for it", param="continuedFromJobName")
     return row
@@ -165,31 +167,26 @@ async def _outputs_of(call: Call, row: BatchJobRow) -> list[str]:
 
 
 async def _source_of(call: Call, name: str) -> DatasetRow:
-    dataset_id = _id_in(call, name, DATASET_NAME, "inputDatasetId")
+    dataset_id = DATASETS.id_in(name, account_id=call.account_id, field="inputDatasetId")
     source = await datasets.find(call.db, call.account_id, dataset_id)
     if source is None:
         raise NotFoundError(f"there is no dataset {dataset_id!r}", param="inputDatasetId")
     if source.state != DatasetState.READY:
         raise FailedPreconditionError(f"the dataset {dataset_id} is not READY", param="inputDatasetId")
+    require_json_lines(dataset_id, await datasets.files_of(call.db, source), param="inputDatasetId")
     return source
 
 
 def _output_id(call: Call, draft: BatchInferenceJob) -> str:
     if not draft.output_dataset_id:
         return f"bij-{new_short_id('')[:OUTPUT_ID_CHARACTERS]}"
-    return check_id(_id_in(call, draft.output_dataset_id, DATASET_NAME, "outputDatasetId"), "outputDatasetId")
+    field = "outputDatasetId"
+    return check_id(DATASETS.id_in(draft.output_dataset_id, account_id=call.account_id, field=field), field)
 
 
-def _id_in(call: Call, name: str, pattern: re.Pattern[str], field: str) -> str:
-    """Return the id in a resource name of the account, or the id itself. Raises: InvalidArgumentError; ForbiddenError."""
-    if "/" not in name:
-        return check_id(name, field)
-    match = pattern.fullmatch(name)
-    if match is None:
-        raise InvalidArgumentError(f"{field}: {name[:200]!r} is not a resource name of that kind", field=field)
-    if match.group(1) != call.account_id:
-        raise ForbiddenError(f"{field}: it must be in the account {call.account_id}", param=field)
-    return match["id"]
+def _output_format(draft: BatchInferenceJob, default: str = OutputFormat.JSONL) -> str:
+    is_chosen = draft.output_format is not OutputFormat.OUTPUT_FORMAT_UNSPECIFIED
+    return draft.output_format.value if is_chosen else default
 
 
 async def _require_model(call: Call, name: str) -> None:
@@ -247,10 +244,13 @@ def _new_row(call: Call, draft: BatchInferenceJob, plan: _Plan, order: Order, ru
         parameters=plan.parameters,
         precision=draft.precision,
         continued_from_job_name=continued,
+        output_format=plan.output_format,
         is_prepared=False,
         num_requests=plan.source.example_count,
         num_succeeded=0,
         num_failed=0,
         num_tokens=0,
+        active_ms=0,
+        last_active_time=None,
         needed_nanos=0,
     )

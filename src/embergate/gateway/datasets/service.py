@@ -20,7 +20,7 @@ from embergate.errors import AlreadyExistsError, FailedPreconditionError
 from embergate.gateway.accounts import store as accounts
 from embergate.gateway.call import Call
 from embergate.gateway.datasets import store
-from embergate.gateway.datasets.jsonl import RowCounter, RowError
+from embergate.gateway.datasets.jsonl import VECTOR_ENDINGS, RowCounter, RowError
 from embergate.gateway.datasets.schemas import CreateDatasetBody, Dataset, DatasetState
 from embergate.gateway.datasets.store import DATASETS
 from embergate.gateway.datasets.upload import MAX_FILE_BYTES, pieces_of, too_large
@@ -41,10 +41,6 @@ async def create(call: Call, body: CreateDatasetBody) -> Dataset:
     require_fields(body)
     assert body.dataset is not None, "it is required"
     dataset_id = check_id(body.dataset_id, "datasetId")
-    if body.source_dataset_id or body.filter:
-        raise InvalidArgumentError(
-            "sourceDatasetId and filter: filtered copies are not offered", field="sourceDatasetId"
-        )
     origin = _origin_of(body.dataset)
     if "user_uploaded" in origin and "example_count" not in body.dataset.model_fields_set:
         raise InvalidArgumentError("example_count is required for uploaded datasets", field="dataset.exampleCount")
@@ -123,6 +119,8 @@ def check_filename(name: str) -> str:
             f"{name[:80]!r} is not a file name: use 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', and no dot in front",
             field=FIELD,
         )
+    if name.endswith(VECTOR_ENDINGS):
+        raise InvalidArgumentError(f"{name!r}: rows are uploaded as JSON Lines, such as data.jsonl", field=FIELD)
     return name
 
 

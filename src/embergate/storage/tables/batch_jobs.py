@@ -35,12 +35,16 @@ class BatchJobRow(Base):
     parameters: Mapped[dict[str, Any]] = mapped_column(Json)
     precision: Mapped[str] = mapped_column(String(40))
     continued_from_job_name: Mapped[str] = mapped_column(String(256))
+    output_format: Mapped[str] = mapped_column(String(32))
     # How far it is: nothing is told of that before its rows were checked.
     is_prepared: Mapped[bool]
     num_requests: Mapped[int] = mapped_column(BigInteger)
     num_succeeded: Mapped[int] = mapped_column(BigInteger)
     num_failed: Mapped[int] = mapped_column(BigInteger)
     num_tokens: Mapped[int] = mapped_column(BigInteger)
+    # For how long it was worked on in all, in milliseconds, and until when.
+    active_ms: Mapped[int] = mapped_column(BigInteger)
+    last_active_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # What its account must be able to pay before it goes on from a pause, in billionths of a dollar.
     needed_nanos: Mapped[int] = mapped_column(BigInteger)
 
