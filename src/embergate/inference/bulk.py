@@ -80,7 +80,7 @@ class EngineBulkEmbedder:
         """Read a body. Raises: InvalidRequestError, also for another model than the job's."""
         request, inputs = check_embedding_request({"model": model, **body}, max_inputs=self._deps.limits.max_inputs)
         if request.model != model and not self._is_same(request.model, model):
-            raise InvalidRequestError(f"model: the job's is {model}; leave it out", param="model")
+            raise InvalidRequestError(f"model: the job's is {model}, and no row has another", param="model")
         return request, inputs
 
     def _is_same(self, name: str, model: str) -> bool:

@@ -30,6 +30,8 @@ class Order:
     created_by: str
     user_id: str
     key_id: str
+    # Whether rows are OpenAI's, which name method, url and model themselves.
+    is_openai: bool = False
 
     @classmethod
     def of(cls, payload: Any) -> Self:
