@@ -40,8 +40,8 @@ async def write_results(objects: Objects, name: str, rows: Sequence[Row], answer
     """Write what came of rows under keys that begin with `name`. Raises: UnavailableError."""
     good = [(row, answer) for row, answer in zip(rows, answers, strict=True) if answer.error is None]
     bad = [(row, answer.error) for row, answer in zip(rows, answers, strict=True) if answer.error is not None]
-    lines = await asyncio.to_thread(lambda: b"".join(_answer_line(row, answer) for row, answer in good))
-    errors = b"".join(_error_line(row, error) for row, error in bad)
+    lines = await asyncio.to_thread(lambda: b"".join(answer_line(row, answer) for row, answer in good))
+    errors = b"".join(error_line(row, error) for row, error in bad)
     return Results(
         answers_key=await _write(objects, f"{name}-answers", lines),
         errors_key=await _write(objects, f"{name}-errors", errors),
@@ -64,10 +64,12 @@ async def pieces_of(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def _answer_line(row: Row, answer: BulkAnswer) -> bytes:
+def answer_line(row: Row, answer: BulkAnswer) -> bytes:
+    """Return the line of a row that was answered. NOTE: `openai/lines.py` finds its parts again by these very bytes."""
     return b'{"custom_id":' + orjson.dumps(row.custom_id) + b',"response":' + answer.response + b"}\n"
 
 
-def _error_line(row: Row, error: EmbergateError) -> bytes:
+def error_line(row: Row, error: EmbergateError) -> bytes:
+    """Return the line of a row that cannot be answered."""
     said = {"message": error.message, "param": error.param, "code": error.code, "type": "error"}
     return orjson.dumps({"custom_id": row.custom_id, "error": said}) + b"\n"

@@ -68,7 +68,7 @@ class AnswerLines:
             return held[:-1]
         if self._where == "other":
             return part
-        cut = held.find(MIDDLE) if held.startswith(BEGIN) else -1
+        cut = held.find(MIDDLE, 0, MAX_HEAD_BYTES) if held.startswith(BEGIN) else -1
         if cut >= 0:
             self._where, self._held = "answer", b""
             head = _head(self._uid, self._number, held[len(BEGIN) : cut])
