@@ -172,5 +172,6 @@ def test_another_account_sees_nothing(server: Server, data_dir: Path, one_client
                 ask(batch.id)
         with pytest.raises(openai.NotFoundError, match="there is no such file"):
             begin(other, file_id)
-        assert list(other.files.list()) == list(other.batches.list()) == []
+        assert list(other.files.list()) == []
+        assert list(other.batches.list()) == []
     assert len(rows_of(one_client, batch.output_file_id)) == 1

@@ -58,12 +58,15 @@ async def create(call: Call, body: CreateBatchBody) -> Batch:
     Raises: InvalidArgumentError, FailedPreconditionError and NotFoundError for a file that cannot be one's input, or whose
         first row names no model that is served; what else `batch_jobs.service.create` raises.
     """
-    found = await files.find(call, body.input_file_id)
-    if found is None or found.part == "errors":
-        raise NotFoundError("input_file_id: there is no such file", param="input_file_id")
-    if not found.is_ready:
-        raise FailedPreconditionError("input_file_id: the file was not uploaded yet", param="input_file_id")
-    model = _model_in(await _first_row(call.deps.objects, await files.keys_of(call, found)))
+    # In a unit of work of its own: nobody who writes is to wait for a store of files.
+    async with call.deps.database.reading() as db:
+        found = await files.find(db, call.account_id, body.input_file_id)
+        if found is None or found.part == "errors":
+            raise NotFoundError("input_file_id: there is no such file", param="input_file_id")
+        if not found.is_ready:
+            raise FailedPreconditionError("input_file_id: the file was not uploaded yet", param="input_file_id")
+        keys = await files.keys_of(db, found)
+    model = _model_in(await _first_row(call.deps.objects, keys))
     draft = BatchInferenceJob(model=model, input_dataset_id=found.row.id, output_dataset_id=new_id("file-"))
     job_id = new_id("batch-")
     await jobs.create(call, draft, job_id, metadata=body.metadata, is_openai=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final, Literal
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import UploadFile
 
 from embergate.aip.errors import InvalidArgumentError
@@ -139,18 +140,18 @@ def _check_fields(fields: Mapping[str, str]) -> None:
 
 async def get(call: Call, file_id: str) -> Found:
     """Return a file. Raises: NotFoundError."""
-    found = await find(call, file_id)
+    found = await find(call.db, call.account_id, file_id)
     if found is None:
         raise NotFoundError("resource not found")
     return found
 
 
-async def find(call: Call, file_id: str) -> Found | None:
+async def find(db: AsyncSession, account_id: str, file_id: str) -> Found | None:
     """Return a file, or None."""
-    row = await datasets.find(call.db, call.account_id, file_id.removesuffix(ERRORS_ENDING))
+    row = await datasets.find(db, account_id, file_id.removesuffix(ERRORS_ENDING))
     if row is None:
         return None
-    contents = await store.contents_of(call.db, call.account_id, [row.id])
+    contents = await store.contents_of(db, account_id, [row.id])
     return next((part for part in parts_of(row, contents.get(row.id, Contents())) if part.id == file_id), None)
 
 
@@ -168,7 +169,7 @@ async def list_files(call: Call, query: ListFilesQuery) -> Listed[File]:
     limit, is_descending = min(query.limit, MAX_PAGE), query.order == "desc"
     last = None
     if query.after:
-        last = await find(call, query.after)
+        last = await find(call.db, call.account_id, query.after)
         if last is None:
             raise InvalidArgumentError("after: there is no such file; begin again without it", field="after")
     if query.purpose not in {"", PURPOSE, OUTPUT_PURPOSE}:
@@ -222,11 +223,11 @@ async def delete(call: Call, file_id: str) -> None:
     await datasets.replace_files(call.db, row, {name: size for name, size in sizes.items() if name != gone})
 
 
-async def keys_of(call: Call, found: Found) -> list[str]:
+async def keys_of(db: AsyncSession, found: Found) -> list[str]:
     """Return the keys of a dataset's files, in their order. Raises: FailedPreconditionError while it is not uploaded."""
     if not found.is_ready:
         raise FailedPreconditionError(f"the file {found.id} was not uploaded yet")
-    return [datasets.place_of(found.row).key(name) for name in await datasets.files_of(call.db, found.row)]
+    return [datasets.place_of(found.row).key(name) for name in await datasets.files_of(db, found.row)]
 
 
 def results_of(call: Call, found: Found) -> AsyncGenerator[bytes, None]:

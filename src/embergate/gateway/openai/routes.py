@@ -90,7 +90,7 @@ async def get_file_content(call: CurrentCall, request: Request, file_id: str) ->
     """Send a file's content, or a range of it; what a batch has written comes whole, as OpenAI writes it."""
     found = await files.get(call, file_id)
     call.event.resource = DATASETS.name_of(found.row)
-    keys, filename = await files.keys_of(call, found), safe_name(found.filename)
+    keys, filename = await files.keys_of(call.db, found), safe_name(found.filename)
     if found.part != "all":
         return await send_made(request, files.results_of(call, found), filename)
     if len(keys) == 1:
