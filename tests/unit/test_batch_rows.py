@@ -100,9 +100,12 @@ def test_problems_are_counted_and_named_by_file_and_line(seen: KeySet, done: Key
     checker = RowChecker(accept, {}, seen=seen, done=done)
     check(checker, {"a": line("x") + b"\n{\n[]", "b": b"\n" + line("x") + b"\n" + line("y", bad=1)}, 5)
     assert checker.num_problems == 4
-    heads = [problem.split(" is ")[0] for problem in checker.problems]
+    heads = [problem.message.split(" is ")[0] for problem in checker.problems]
     assert heads[:2] == ["a line 2", "a line 3"]
-    assert checker.problems[2:] == ["b line 2 custom_id 'x' was there before", "b line 3 bad is not allowed"]
+    assert [problem.message for problem in checker.problems[2:]] == [
+        "b line 2 custom_id 'x' was there before",
+        "b line 3 bad is not allowed",
+    ]
     assert checker.explain().startswith("Dataset has a syntax error: 4 problems: a line 2")
 
 

@@ -88,7 +88,7 @@ class EngineBulkEmbedder:
         """Read a body. Raises: InvalidRequestError, also for another model than the job's."""
         request, inputs = check_embedding_request({"model": name, **body}, max_inputs=self._deps.limits.max_inputs)
         if request.model != name and request.model not in names:
-            raise InvalidRequestError(f"model: the job's is {name}; leave it out", param="model")
+            raise InvalidRequestError(f"model: the job's is {name}, and no row has another", param="model")
         return request, inputs
 
     def _read(

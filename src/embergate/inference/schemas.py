@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embergate.errors import InvalidRequestError
+from embergate.web.problems import first_problem
 
 Inputs = list[str] | list[list[int]]
 MAX_NAME_CHARACTERS: Final = 200
@@ -73,7 +74,7 @@ def check_embedding_request(values: dict[str, Any], *, max_inputs: int) -> tuple
     try:
         request = EmbeddingRequest.model_validate({**values, "input": stand_in})
     except ValidationError as error:
-        _raise_first(error)
+        raise first_problem(error) from error
     return request, inputs
 
 
@@ -142,14 +143,3 @@ def _not_an_input(
     kind = {dict: "an object", list: "a list", bool: "a boolean", float: "a number", int: "an integer", str: "a string"}
     found = kind.get(type(value), "null")
     return InvalidRequestError(f"{where} is {found}, expected {expected}", param=where)
-
-
-def _raise_first(error: ValidationError) -> NoReturn:
-    problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "missing":
-        raise InvalidRequestError(f"{field} is required", param=field) from error
-    if problem["type"] == "none_required":
-        raise InvalidRequestError(f"{field} is not supported here; leave it out", param=field) from error
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    raise InvalidRequestError(f"{field}: {message}", param=field) from error

@@ -13,7 +13,7 @@ from embergate.errors import NotFoundError, OverloadedError, UnavailableError
 from embergate.jobs import control
 from embergate.jobs.errors import JobError, RetryLater
 from embergate.jobs.handler import Context
-from embergate.jobs.job import NewJob, Progress, State
+from embergate.jobs.job import Job, NewJob, Progress, State
 from embergate.jobs.metrics import DONE, FAILED, LOST, PUT_BACK
 from embergate.jobs.retention import open_jobs, purge_jobs
 from embergate.jobs.rules import WorkerRules
@@ -240,7 +240,8 @@ async def test_job_that_has_ended_cannot_be_cancelled_or_paused(jobs: Database) 
                 assert (await call(db, {TOY: handler}, account_id="acme", job_id=job_id)).state == State.COMPLETED
 
 
-async def test_expired_job_keeps_what_is_done(jobs: Database) -> None:
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_job_that_expires_or_is_told_to_end_early_keeps_what_is_done(jobs: Database, is_told: bool) -> None:
     handler, gate = ToyHandler(), Gate()
 
     async def wait(context: Context) -> None:
@@ -251,7 +252,10 @@ async def test_expired_job_keeps_what_is_done(jobs: Database) -> None:
     job_id = await toy.enqueue(jobs, 5, max_age=timedelta(hours=1))
     async with working(jobs, handler, num_slots=1):
         await gate.until_met(1)
-        await toy.expire(jobs, job_id)
+        if is_told:
+            await end_early(jobs, job_id)
+        else:
+            await toy.expire(jobs, job_id)
         await until_others_are_done(jobs)
         assert job_id not in handler.finished
         gate.opened.set()  # what is under way may end
@@ -260,6 +264,13 @@ async def test_expired_job_keeps_what_is_done(jobs: Database) -> None:
     assert handler.finished[job_id] == [0, 10, 20]
     assert await toy.states(jobs, job_id) == ["RUNNING", "EXPIRED"]
     assert (await toy.get(jobs, job_id)).num_done == 3
+    before = await toy.get(jobs, job_id)
+    assert await end_early(jobs, job_id) == before
+
+
+async def end_early(jobs: Database, job_id: str) -> Job:
+    async with jobs.writing() as db:
+        return await control.end_early(db, account_id="acme", job_id=job_id)
 
 
 @pytest.mark.parametrize("is_paused", [False, True])

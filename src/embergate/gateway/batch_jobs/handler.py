@@ -6,7 +6,7 @@ What it writes before a chunk is done is named by chunk and fence; what counts i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
@@ -60,6 +60,11 @@ STATES: Final = {
     State.EXPIRED: JobState.JOB_STATE_EXPIRED,
     State.CANCELLED: JobState.JOB_STATE_CANCELLED,
 }
+# A job that its account has told to end early does so as one whose time is up.
+STATES_OF_CANCELLED: Final = {
+    **dict.fromkeys((State.QUEUED, State.RUNNING, State.PAUSED), JobState.JOB_STATE_CANCELLING),
+    State.EXPIRED: JobState.JOB_STATE_CANCELLED,
+}
 
 
 class BatchHandler:
@@ -84,13 +89,16 @@ class BatchHandler:
             for uid in order.earlier_uids:
                 await self._read_done(context.job.account_id, uid, done)
             check = FORMATS[order.output_format].check(partial(bulk.check, order.model, model))
-            checker = RowChecker(check, order.extra, seen=seen, done=done)
+            checker = RowChecker(check, order.extra, seen=seen, done=done, is_openai=order.is_openai)
             for name, key in keys.items():
                 checker.begin_file(name, key)
-                async for chunks in self._check_file(checker, key):
-                    if chunks and not checker.num_problems:
-                        await plan(chunks)
+                async with aclosing(self._check_file(checker, key)) as checked:
+                    async for chunks in checked:
+                        if chunks and not checker.num_problems:
+                            await plan(chunks)
         if checker.num_problems:
+            async with self._database.writing() as db:
+                await store.change(db, context.job.id, {"problems": checker.told()})
             raise JobError(Code.INVALID_ARGUMENT, checker.explain())
         values = {"is_prepared": True, "num_requests": checker.num_requests}
         return Outcome(commit=lambda db: store.change(db, context.job.id, values))
@@ -150,15 +158,19 @@ class BatchHandler:
 
     async def on_state(self, db: AsyncSession, job: Job, state: State) -> None:
         """Write the state where its account sees it. See `Handler`."""
-        code, message = Code.OK.value, ""
+        code, message, shown = Code.OK.value, "", STATES[state]
+        is_cancelled = await store.is_cancelled(db, job.id)
+        if is_cancelled:
+            shown = STATES_OF_CANCELLED.get(state, shown)
         if state is State.FAILED:
             code, message = job.error_code or Code.UNKNOWN.value, job.error_message or ""
-        if state is State.EXPIRED:
+        if state is State.EXPIRED and not is_cancelled:
             code, message = (
                 Code.DEADLINE_EXCEEDED.value,
                 "the job's time was up; what was done by then is in its output",
             )
-        await store.change(db, job.id, {"state": STATES[state].value, "status_code": code, "status_message": message})
+        said = {"state": shown.value, "status_code": code, "status_message": message}
+        await store.change(db, job.id, {**said, "start_time": job.start_time})
 
     async def on_wait(self, db: AsyncSession, job: Job, reason: str) -> None:
         """Write down why the job waits. See `Handler`."""
@@ -183,7 +195,7 @@ class BatchHandler:
                 raise _input_gone()
             return {name: datasets.place_of(row).key(name) for name in await datasets.files_of(db, row)}
 
-    async def _check_file(self, checker: RowChecker, key: str) -> AsyncIterator[list[dict[str, Any]]]:
+    async def _check_file(self, checker: RowChecker, key: str) -> AsyncGenerator[list[dict[str, Any]], None]:
         try:
             async with aclosing(self._objects.read(key)) as pieces:
                 async for piece in pieces:

@@ -62,7 +62,7 @@ async def write_results(
     good = [(row, answer) for row, answer in zip(rows, answers, strict=True) if answer.error is None]
     bad = [(row, answer.error) for row, answer in zip(rows, answers, strict=True) if answer.error is not None]
     kept = await keep(objects, name, good)
-    errors = b"".join(_error_line(row, error) for row, error in bad)
+    errors = b"".join(error_line(row, error) for row, error in bad)
     return Results(
         answers_key=kept.answers_key,
         errors_key=await write_part(objects, f"{name}-errors", errors),
@@ -77,7 +77,7 @@ async def write_results(
 
 async def keep_lines(objects: Objects, name: str, answered: Answered) -> Kept:
     """Write a line for each answer. Raises: UnavailableError."""
-    lines = await asyncio.to_thread(lambda: b"".join(_answer_line(row, answer) for row, answer in answered))
+    lines = await asyncio.to_thread(lambda: b"".join(answer_line(row, answer) for row, answer in answered))
     return Kept(await write_part(objects, f"{name}-answers", lines))
 
 
@@ -107,10 +107,12 @@ async def pieces_of(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def _answer_line(row: Row, answer: BulkAnswer) -> bytes:
+def answer_line(row: Row, answer: BulkAnswer) -> bytes:
+    """Return the line of a row that was answered. NOTE: `openai/lines.py` finds its parts again by these very bytes."""
     return b'{"custom_id":' + orjson.dumps(row.custom_id) + b',"response":' + answer.response + b"}\n"
 
 
-def _error_line(row: Row, error: EmbergateError) -> bytes:
+def error_line(row: Row, error: EmbergateError) -> bytes:
+    """Return the line of a row that cannot be answered."""
     said = {"message": error.message, "param": error.param, "code": error.code, "type": "error"}
     return orjson.dumps({"custom_id": row.custom_id, "error": said}) + b"\n"

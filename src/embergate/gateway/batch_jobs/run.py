@@ -35,6 +35,8 @@ class Order:
     user_id: str
     key_id: str
     output_format: str = "JSONL"
+    # Whether rows are OpenAI's, which name method, url and model themselves.
+    is_openai: bool = False
 
     @classmethod
     def of(cls, payload: Any) -> Self:

@@ -54,8 +54,15 @@ class _Plan:
     earlier_uids: list[str]
 
 
-async def create(call: Call, draft: BatchInferenceJob, job_id: str) -> BatchInferenceJob:
-    """Accept a batch job; its rows are checked before the first is done.
+async def create(
+    call: Call,
+    draft: BatchInferenceJob,
+    job_id: str,
+    *,
+    metadata: dict[str, str] | None = None,
+    is_openai: bool = False,
+) -> BatchInferenceJob:
+    """Accept a batch job; its rows, which may be OpenAI's, are checked before the first is done.
 
     Raises: NotFoundError; AlreadyExistsError; FailedPreconditionError for a dataset that is not ready or a job that has not
         ended; ForbiddenError for a model that the account's policy does not allow; TooManyRequestsError if it has as many
@@ -85,9 +92,11 @@ async def create(call: Call, draft: BatchInferenceJob, job_id: str) -> BatchInfe
         created_by=call.caller.email,
         user_id=call.caller.user,
         key_id=call.caller.key_id,
+        is_openai=is_openai,
     )
     run = await control.enqueue(call.db, NewJob(KIND, call.account_id, order.payload(), max_age=MAX_AGE))
     row = _new_row(call, draft, plan, order, run.id)
+    row.user_metadata = metadata
     call.event.resource = JOBS.name_of(row)
     if not await store.insert(call.db, row):
         raise AlreadyExistsError(f"there is a batch job {job_id!r} already", param="batchInferenceJobId")
@@ -103,6 +112,19 @@ async def delete(call: Call, job_id: str) -> None:
         await control.cancel(call.db, handlers, account_id=call.account_id, job_id=row.run_id)
         call.after_commit.append(call.deps.tell_workers)
     await store.delete(call.db, call.account_id, job_id)
+
+
+async def cancel(call: Call, job_id: str) -> BatchJobRow:
+    """Have a job end soon, what is done by then being its output. Raises: NotFoundError; FailedPreconditionError."""
+    row = await store.get(call.db, call.account_id, job_id)
+    if row.state not in store.ENDED:
+        run = await control.end_early(call.db, account_id=call.account_id, job_id=row.run_id)
+        if not run.state.has_ended:
+            values = {"state": JobState.JOB_STATE_CANCELLING.value, "cancel_time": row.cancel_time or now()}
+            await store.change(call.db, row.run_id, values)
+            await call.db.refresh(row)
+            return row
+    raise FailedPreconditionError(f"the job {row.id} has ended already")
 
 
 async def _require_room(call: Call) -> None:

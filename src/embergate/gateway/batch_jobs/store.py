@@ -19,7 +19,12 @@ from embergate.gateway.resource_type import ListRules, ResourceType
 from embergate.storage.insertion import insert_row_if_absent
 from embergate.storage.tables.batch_jobs import BatchJobRow
 
-ENDED: Final = (JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_EXPIRED)
+ENDED: Final = (
+    JobState.JOB_STATE_COMPLETED,
+    JobState.JOB_STATE_FAILED,
+    JobState.JOB_STATE_EXPIRED,
+    JobState.JOB_STATE_CANCELLED,
+)
 IS_PAUSED: Final = BatchJobRow.state == JobState.JOB_STATE_PAUSED
 
 
@@ -89,10 +94,17 @@ async def change(db: AsyncSession, run_id: str, values: Mapping[str, Any]) -> No
     await db.execute(changed.execution_options(synchronize_session=False))
 
 
+async def is_cancelled(db: AsyncSession, run_id: str) -> bool:
+    """Tell whether the batch job of a run was told to end early."""
+    chosen = BatchJobRow.run_id == run_id, BatchJobRow.cancel_time.is_not(None)
+    return (await db.scalar(select(BatchJobRow.id).where(*chosen))) is not None
+
+
 async def note_writing(db: AsyncSession, run_id: str) -> None:
     """Say that a job's results are being put together, unless it has another state than that of being done."""
     chosen = BatchJobRow.run_id == run_id, BatchJobRow.state == JobState.JOB_STATE_RUNNING
-    await db.execute(update(BatchJobRow).where(*chosen).values(state=JobState.JOB_STATE_WRITING_RESULTS.value))
+    values = {"state": JobState.JOB_STATE_WRITING_RESULTS.value, "finalize_time": now()}
+    await db.execute(update(BatchJobRow).where(*chosen).values(values))
 
 
 async def add_progress(db: AsyncSession, run_id: str, done: Done, moment: datetime) -> None:

@@ -146,7 +146,7 @@ async def validate(call: Call, dataset_id: str) -> None:
     kept = await store.get(call.db, call.account_id, dataset_id, for_update=True)
     if kept.uid != row.uid or await store.files_of(call.db, kept) != sizes:
         raise FailedPreconditionError("the dataset was changed while it was read; try again", param="name")
-    _make_ready(kept, num_rows, num_tokens)
+    make_ready(kept, num_rows, num_tokens)
 
 
 async def _read_all(objects: Objects, row: DatasetRow, sizes: Mapping[str, int]) -> tuple[int, int]:
@@ -182,19 +182,27 @@ async def take_file(call: Call, row: DatasetRow, file: UploadFile) -> DatasetRow
         PayloadTooLargeError.
     """
     name = check_filename(PurePath(file.filename or "").name or DEFAULT_FILENAME)
-    if (file.size or 0) > MAX_FILE_BYTES:
-        raise too_large()
-    counter = RowCounter(name)
-    pieces = _counted(pieces_of(file), counter)
-    key = store.place_of(row).key(name)
-    await call.deps.objects.write(key, pieces, expect=Expected(max_bytes=MAX_FILE_BYTES))
+    counter = await write_file(call.deps.objects, row, name, file, MAX_FILE_BYTES)
     kept = await store.get(call.db, call.account_id, row.id, for_update=True)
     require_uploading(kept)
     if kept.uid != row.uid:
         raise FailedPreconditionError("the dataset was replaced meanwhile; try again", param="name")
     await store.replace_files(call.db, kept, {name: counter.num_bytes})
-    _make_ready(kept, counter.num_rows, counter.num_tokens)
+    make_ready(kept, counter.num_rows, counter.num_tokens)
     return kept
+
+
+async def write_file(objects: Objects, row: DatasetRow, name: str, file: UploadFile, max_bytes: int) -> RowCounter:
+    """Write a file that came in a form to where a dataset's files are; return what was counted in it.
+
+    Raises: InvalidArgumentError for a row that is none; PayloadTooLargeError; UnavailableError.
+    """
+    if (file.size or 0) > max_bytes:
+        raise too_large(max_bytes)
+    counter = RowCounter(name)
+    pieces = _counted(pieces_of(file), counter)
+    await objects.write(store.place_of(row).key(name), pieces, expect=Expected(max_bytes=max_bytes))
+    return counter
 
 
 async def _counted(pieces: AsyncIterator[bytes], counter: RowCounter) -> AsyncIterator[bytes]:
@@ -211,7 +219,8 @@ def _require_rows(num_rows: int) -> None:
         raise RowError("Dataset has a syntax error: it has no rows", field="file")
 
 
-def _make_ready(row: DatasetRow, num_rows: int, num_tokens: int) -> None:
+def make_ready(row: DatasetRow, num_rows: int, num_tokens: int) -> None:
+    """Note that a dataset's files were read, and what is in them."""
     row.state, row.update_time = DatasetState.READY, now()
     row.example_count, row.estimated_token_count = num_rows, num_tokens
 
