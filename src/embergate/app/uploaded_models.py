@@ -54,8 +54,8 @@ def model_parts(database: Database, files: FileOptions, options: PoolOptions) ->
     return ModelParts(Registry(), pool, folders, uploaded)
 
 
-def open_uploaded(folder: Path, options: PoolOptions) -> LoadedModel:
-    """Load an uploaded model. Blocks; raises: ModelError."""
+def open_uploaded(folder: Path, precision: Precision | None, options: PoolOptions) -> LoadedModel:
+    """Load an uploaded model, in the server's precision if None. Blocks; raises: ModelError."""
     return LoadedModel.open(
-        folder, precision=options.precision, compute=options.compute, source=SourceOptions(offline=True)
+        folder, precision=precision or options.precision, compute=options.compute, source=SourceOptions(offline=True)
     )

@@ -16,6 +16,7 @@ from embergate.gateway.body import body_of
 from embergate.gateway.call import Call, CurrentCall
 from embergate.gateway.edge import Operation
 from embergate.gateway.models import served, service, store
+from embergate.gateway.models.preparation import prepare
 from embergate.gateway.models.schemas import (
     CreateModelBody,
     GetModelUploadEndpointBody,
@@ -23,6 +24,7 @@ from embergate.gateway.models.schemas import (
     Model,
     ModelUploadUrls,
     ModelUrls,
+    PrepareModelBody,
     ValidateModelUploadResponse,
     ValidateParameters,
 )
@@ -42,6 +44,7 @@ GET_UPLOAD: Final = Operation(
 )
 VALIDATE: Final = Operation("ValidateModelUpload", ValidateModelUploadResponse, needs=WRITE, writes=True)
 GET_DOWNLOAD: Final = Operation("GetModelDownloadEndpoint", ModelUrls, needs=READ, audited=True)
+PREPARE: Final = Operation("PrepareModel", Empty, needs=WRITE, takes=PrepareModelBody, writes=True)
 router = APIRouter(prefix="/accounts/{account_id}/models", tags=["models"])
 
 
@@ -124,3 +127,12 @@ async def get_model_upload_endpoint(
     found = await store.place_of(row).upload_urls(call.deps.signer.at(call.base_url), sizes)
     unsigned = {name: url.partition("?")[0] for name, url in found.items()}
     return answer(ModelUploadUrls(filename_to_signed_urls=found, filename_to_unsigned_uris=unsigned), body.read_mask)
+
+
+@router.post("/{model_id}:prepare", **PREPARE.route("Have a model served in another precision too"))
+async def prepare_model(
+    call: CurrentCall, model_id: str, body: Annotated[PrepareModelBody, body_of(PrepareModelBody)]
+) -> Response:
+    """Load a model in a precision and measure it; `precisions` of the model tells what came of it."""
+    await prepare(call, model_id, body.precision)
+    return answer(Empty())

@@ -26,7 +26,7 @@ from embergate.storage.tables.models import ModelRow
 
 MAX_MODEL_BYTES: Final = 64 << 30
 CHANGEABLE: Final = ("display_name", "description", "public", "context_length")
-# What a client may say of a model, and what has no column of its own.
+# What of a model has no column of its own: what a client may say of it, and what was measured.
 DETAILS: Final = frozenset(
     {
         "github_url",
@@ -44,6 +44,7 @@ DETAILS: Final = frozenset(
         "use_hf_apply_chat_template",
         "training_context_length",
         "snapshot_type",
+        "precisions",
     }
 )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 from embergate.engine.loading.catalog import price_class_nanousd
+from embergate.engine.loading.spec import Precision
 from embergate.engine.model_pool import Content, ModelPool
 from embergate.engine.registry import CATALOG_ACCOUNT, Registry, ServedModel
 from embergate.errors import EmbergateError, FailedPreconditionError, ForbiddenError, ModelNotFoundError
@@ -36,6 +38,8 @@ class Uploaded:
     parameter_count: int
     prefix: str
     files: Mapping[str, ModelFile]
+    # In which it is served besides the server's own.
+    precisions: frozenset[Precision] = frozenset()
 
 
 class UploadedModels:
@@ -55,7 +59,7 @@ class UploadedModels:
         address = Address.parse(name)
         if address is None:
             raise absent
-        key = replace(address, snapshot=None)
+        key = replace(address, snapshot=None, precision=None)
         found = await self._found.get(key, partial(self._look_up, key))
         if address.account_id != account_id and (found is None or not found.is_public or not found.is_ready):
             # Whether there is such a model in a foreign account is never told, but for those of the public catalogue.
@@ -67,7 +71,16 @@ class UploadedModels:
                 f"the model {address.model_id} is UPLOADING: upload its files, then ask for :validateUpload",
                 param="model",
             )
-        async with self._pool.using(self.content_of(found), wait_s=self._wait_s) as (model, loaded_at):
+        if address.precision is not None and address.precision not in found.precisions:
+            raise FailedPreconditionError(
+                f"the model {address.model_id} is not prepared in {address.precision}; ask for :prepare with precision "
+                f"{address.precision.name} first",
+                param="model",
+            )
+        async with self._pool.using(self.content_of(found, address.precision), wait_s=self._wait_s) as (
+            model,
+            loaded_at,
+        ):
             price_nanos = price_class_nanousd(found.parameter_count) // TOKENS_IN_A_PRICE
             served = ServedModel(
                 address.account_id,
@@ -81,10 +94,10 @@ class UploadedModels:
                 raise ModelNotFoundError(param="model")
             yield served
 
-    def content_of(self, uploaded: Uploaded) -> Content:
-        """Return how the pool knows a model."""
+    def content_of(self, uploaded: Uploaded, precision: Precision | None = None) -> Content:
+        """Return how the pool knows a model in a precision, or in the server's own."""
         folder = partial(self._folders.folder_of, uploaded.prefix, uploaded.files)
-        return Content(uploaded.content_sha256, uploaded.weights_bytes, folder)
+        return Content(uploaded.content_sha256, uploaded.weights_bytes, folder, precision)
 
     def forget(self) -> None:
         """Look every model up again: one of them may have changed."""
@@ -107,6 +120,7 @@ def uploaded_of(row: ModelRow, files: Mapping[str, ModelFile]) -> Uploaded:
         row.parameter_count,
         store.place_of(row).folder,
         files,
+        store.ready_precisions(row),
     )
 
 
@@ -118,3 +132,5 @@ class ModelParts:
     pool: ModelPool
     folders: ModelFolders
     uploaded: UploadedModels
+    # Held by whoever measures a model: two at once would slow each other down.
+    measuring: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -11,9 +11,10 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy import insert as insert_rows
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from embergate.engine.loading.spec import Precision
 from embergate.errors import NotFoundError
 from embergate.gateway.files.place import FilePlace
-from embergate.gateway.models.schemas import Model, ModelState
+from embergate.gateway.models.schemas import Model, ModelPrecision, ModelState, PrecisionState
 from embergate.gateway.resource_type import ListRules, ResourceType
 from embergate.storage.insertion import insert_row_if_absent
 from embergate.storage.tables.models import ModelFileRow, ModelRow
@@ -92,6 +93,18 @@ async def replace_files(db: AsyncSession, row: ModelRow, files: Mapping[str, Mod
     ]
     if rows:
         await db.execute(insert_rows(ModelFileRow), rows)
+
+
+def ready_precisions(row: ModelRow) -> frozenset[Precision]:
+    """Return the precisions that a model was prepared in, and found to be near enough to f32 in."""
+    told = [ModelPrecision(**one) for one in row.details.get("precisions", [])]
+    return frozenset(Precision[one.precision.name] for one in told if one.state is PrecisionState.READY)
+
+
+def note_precision(row: ModelRow, prepared: ModelPrecision) -> None:
+    """Say what was measured of a model in a precision, in place of what was said of the same one before."""
+    kept = [one for one in row.details.get("precisions", []) if one["precision"] != prepared.precision]
+    row.details = {**row.details, "precisions": [*kept, prepared.model_dump(mode="json")]}
 
 
 def place_of(row: ModelRow) -> FilePlace:
