@@ -1,4 +1,4 @@
-"""The worker that does batch jobs in a server's process."""
+"""The workers that do jobs in a server's process: batch jobs, and apart from them imports of models, which take long."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from embergate.gateway.batch_jobs.handler import handlers_over
 from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.models.imports.handler import import_handlers
 from embergate.inference.bulk import EngineBulkEmbedder
 from embergate.inference.deps import Deps
 from embergate.jobs.rules import WorkerRules
@@ -21,6 +22,12 @@ def batch_worker(deps: Deps, gateway: GatewayDeps, *, num_slots: int, rules: Wor
     handlers = handlers_over(gateway.database, gateway.objects, EngineBulkEmbedder(deps))
     owner = f"{socket.gethostname()}/{os.getpid()}"
     return Worker(gateway.database, handlers, owner=owner, num_slots=num_slots, rules=rules)
+
+
+def import_worker(gateway: GatewayDeps, *, num_slots: int, rules: WorkerRules | None = None) -> Worker:
+    """Return a worker that fetches `num_slots` files of models that are imported at once."""
+    owner = f"{socket.gethostname()}/{os.getpid()}/imports"
+    return Worker(gateway.database, import_handlers(gateway), owner=owner, num_slots=num_slots, rules=rules)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI
 
 from embergate.app.asgi import Lifespan
-from embergate.app.batches import batch_worker, working
+from embergate.app.batches import batch_worker, import_worker, working
 from embergate.clock import now
 from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
@@ -117,8 +117,11 @@ def serving_lifespan(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load_all(deps, settings, on_failure))
         upkeep = asyncio.create_task(keep_up(gateway))
-        num_slots = settings.batch_slots
-        async with working(batch_worker(deps, gateway, num_slots=num_slots) if num_slots else None):
+        num_batches, num_imports = settings.batch_slots, settings.import_slots
+        async with (
+            working(batch_worker(deps, gateway, num_slots=num_batches) if num_batches else None),
+            working(import_worker(gateway, num_slots=num_imports) if num_imports else None),
+        ):
             yield
         loading.cancel()
         upkeep.cancel()

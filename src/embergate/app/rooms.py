@@ -22,6 +22,7 @@ from embergate.gateway.ended_keys import EndedKeyError, EndedKeys
 from embergate.gateway.files import routes as files
 from embergate.gateway.models import config_routes as model_configs
 from embergate.gateway.models import routes as models
+from embergate.gateway.operations import routes as operations
 from embergate.gateway.policy_settings import routes as policy_settings
 from embergate.gateway.pricing_plans import routes as pricing_plans
 from embergate.gateway.quotas import routes as quotas
@@ -50,6 +51,7 @@ ROOMS: Final = (
     models,
     datasets,
     batch_jobs,
+    operations,
 )
 
 

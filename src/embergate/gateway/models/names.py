@@ -61,6 +61,15 @@ def check_filenames(names: Iterable[str]) -> None:
             raise InvalidArgumentError(f"{name} is in a folder that is a file too: {min(above)}", field=FIELD)
 
 
+def is_uploadable(name: str) -> bool:
+    """Tell whether a model may have a file of this name."""
+    try:
+        _check_filename(name)
+    except InvalidArgumentError:
+        return False
+    return True
+
+
 def _check_filename(name: str) -> None:
     segments = name.split("/")
     if any(segment.startswith(".") for segment in segments):

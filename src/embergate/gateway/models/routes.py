@@ -16,6 +16,8 @@ from embergate.gateway.body import body_of
 from embergate.gateway.call import Call, CurrentCall
 from embergate.gateway.edge import Operation
 from embergate.gateway.models import served, service, store
+from embergate.gateway.models.imports import service as imports
+from embergate.gateway.models.imports.schemas import ImportModelBody
 from embergate.gateway.models.preparation import prepare
 from embergate.gateway.models.schemas import (
     CreateModelBody,
@@ -30,6 +32,8 @@ from embergate.gateway.models.schemas import (
 )
 from embergate.gateway.models.store import MODELS
 from embergate.gateway.models.validation import validate
+from embergate.gateway.operations.schemas import LongRunningOperation
+from embergate.gateway.operations.store import OPERATIONS
 from embergate.gateway.resource_type import ListParameters, ListQuery, Page, ReadQuery, UpdateQuery, answer_page
 from embergate.storage.tables.models import ModelRow
 
@@ -44,6 +48,7 @@ GET_UPLOAD: Final = Operation(
 )
 VALIDATE: Final = Operation("ValidateModelUpload", ValidateModelUploadResponse, needs=WRITE, writes=True)
 GET_DOWNLOAD: Final = Operation("GetModelDownloadEndpoint", ModelUrls, needs=READ, audited=True)
+IMPORT: Final = Operation("ImportModel", LongRunningOperation, needs=WRITE, takes=ImportModelBody, writes=True)
 PREPARE: Final = Operation("PrepareModel", Empty, needs=WRITE, takes=PrepareModelBody, writes=True)
 router = APIRouter(prefix="/accounts/{account_id}/models", tags=["models"])
 
@@ -136,3 +141,11 @@ async def prepare_model(
     """Load a model in a precision and measure it; `precisions` of the model tells what came of it."""
     await prepare(call, model_id, body.precision)
     return answer(Empty())
+
+
+@router.post("/{model_id}:import", **IMPORT.route("Have a model's files fetched from where they are"))
+async def import_model(
+    call: CurrentCall, model_id: str, body: Annotated[ImportModelBody, body_of(ImportModelBody)]
+) -> Response:
+    """Begin an operation; once it is done the model is READY, or the operation's error says why it cannot be."""
+    return answer(OPERATIONS.message_of(await imports.start(call, model_id, body)))

@@ -18,6 +18,7 @@ from embergate.gateway.accounts import store as accounts
 from embergate.gateway.call import Call
 from embergate.gateway.files.place import check_sizes, require_sizes
 from embergate.gateway.models import served, store
+from embergate.gateway.models.imports.runs import require_none
 from embergate.gateway.models.names import check_filenames
 from embergate.gateway.models.schemas import CreateModelBody, Kind, Model, ModelState
 from embergate.gateway.models.store import MODELS, ModelFile
@@ -45,6 +46,7 @@ DETAILS: Final = frozenset(
         "training_context_length",
         "snapshot_type",
         "precisions",
+        "imported_from",
     }
 )
 
@@ -167,6 +169,7 @@ async def register_files(call: Call, model_id: str, sizes: Mapping[str, int]) ->
     row = await store.get(call.db, call.account_id, model_id, for_update=True)
     if row.state != ModelState.UPLOADING:
         raise FailedPreconditionError(f"the model {row.id} is {row.state} already; make another one", param="name")
+    await require_none(call.db, row)
     await store.replace_files(call.db, row, {name: ModelFile(size) for name, size in sizes.items()})
     row.update_time = now()
     return row

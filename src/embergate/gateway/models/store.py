@@ -109,7 +109,12 @@ def note_precision(row: ModelRow, prepared: ModelPrecision) -> None:
 
 def place_of(row: ModelRow) -> FilePlace:
     """Return where a model's files are."""
-    return FilePlace("models", row.account_id, row.uid)
+    return place_at(row.account_id, row.uid)
+
+
+def place_at(account_id: str, uid: str) -> FilePlace:
+    """Return where the files of a model are, or were."""
+    return FilePlace("models", account_id, uid)
 
 
 def _is_of(row: ModelRow) -> ColumnElement[bool]:
