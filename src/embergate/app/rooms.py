@@ -64,4 +64,5 @@ def add_gateway(app: FastAPI, gateway: GatewayDeps) -> None:
     app.add_exception_handler(HTTPException, handle_http_exception)
     for room in ROOMS:
         app.include_router(room.router, prefix="/v1")
+    app.include_router(models.of_inference, prefix="/inference/v1")
     app.include_router(files.router)

@@ -43,7 +43,7 @@ class ServedModel:
 
     def __post_init__(self) -> None:
         """Work out every name that this model answers to."""
-        names = {self.id, f"{CATALOG_ACCOUNT}/{self.id}", *self.deployments}
+        names = set(resource_names(self.account, self.slug))
         if not self.is_uploaded:
             names.add(self.model.spec.name)
         if self.account == CATALOG_ACCOUNT:
@@ -65,7 +65,7 @@ class ServedModel:
     @property
     def deployments(self) -> frozenset[str]:
         """The resource names of the deployment and the router that every model has."""
-        return frozenset(f"accounts/{self.account}/{kind}/{self.slug}" for kind in ("deployments", "routers"))
+        return deployments_of(self.account, self.slug)
 
     def is_snapshot(self, snapshot: str) -> bool:
         """Tell whether `snapshot` is this model's revision (or a prefix of 7 and more) or its fingerprint."""
@@ -114,6 +114,17 @@ class Registry:
             served.model.close()
         self._models.clear()
         self._by_name.clear()
+
+
+def deployments_of(account: str, slug: str) -> frozenset[str]:
+    """Return the resource names of the deployment and the router that every model has."""
+    return frozenset(f"accounts/{account}/{kind}/{slug}" for kind in ("deployments", "routers"))
+
+
+def resource_names(account: str, slug: str) -> frozenset[str]:
+    """Return the names that a model answers to in an account, whoever has loaded it and whatever it is called elsewhere."""
+    name = f"accounts/{account}/models/{slug}"
+    return frozenset({name, f"{CATALOG_ACCOUNT}/{name}", *deployments_of(account, slug)})
 
 
 def resource_of(name: str, account: str) -> tuple[str, str]:

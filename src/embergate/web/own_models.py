@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from embergate.engine.registry import ServedModel
 from embergate.errors import EmbergateError
+
+
+@dataclass(frozen=True, slots=True)
+class OwnModel:
+    """What is known of an uploaded model that is ready, without loading it. `max_tokens` counts special tokens."""
+
+    account: str
+    slug: str
+    names: frozenset[str]
+    created_at: datetime
+    max_tokens: int
+    dimensions: int
+    normalize_default: bool
+    resizable: bool
+    # In which it is served besides the server's own, as the suffixes of its name.
+    precisions: tuple[str, ...]
 
 
 class OwnModels(Protocol):
@@ -17,5 +36,12 @@ class OwnModels(Protocol):
 
         Raises: `absent` if there is no such model; ForbiddenError if it is another account's and not public; ModelLoadingError
             if it is not loaded in time; UnavailableError if the database or the files cannot be reached.
+        """
+        ...
+
+    async def ready(self, account_id: str) -> Sequence[OwnModel]:
+        """Return the models that an account may use: its own, then the public ones of others; the first 1,000.
+
+        Raises: UnavailableError.
         """
         ...

@@ -51,8 +51,11 @@ GET_DOWNLOAD: Final = Operation("GetModelDownloadEndpoint", ModelUrls, needs=REA
 IMPORT: Final = Operation("ImportModel", LongRunningOperation, needs=WRITE, takes=ImportModelBody, writes=True)
 PREPARE: Final = Operation("PrepareModel", Empty, needs=WRITE, takes=PrepareModelBody, writes=True)
 router = APIRouter(prefix="/accounts/{account_id}/models", tags=["models"])
+# The list once more, where clients look for it that know the inference plane alone.
+of_inference = APIRouter(prefix="/accounts/{account_id}/models", tags=["models"])
 
 
+@of_inference.get("", **LIST.route("List the models of an account", variant="OfInference"))
 @router.get("", **LIST.route("List the models of an account, or of the catalogue in account `fireworks`"))
 async def list_models(call: CurrentCall, query: ListQuery) -> Response:
     """Return one page of models, oldest first unless `orderBy` says otherwise."""

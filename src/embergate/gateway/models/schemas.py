@@ -113,6 +113,16 @@ class DeployedModelRef(Message):
     public: bool = False
 
 
+class EmbeddingDetails(Message):
+    """What of an embedding model no field of Fireworks says; read from its files."""
+
+    dimensions: Annotated[Int32, OUTPUT_ONLY] = 0
+    # As sentence-transformers names the modes, several joined with `+`.
+    pooling: Annotated[str, OUTPUT_ONLY] = ""
+    normalize_default: Annotated[bool, OUTPUT_ONLY] = False
+    resizable: Annotated[bool, OUTPUT_ONLY] = False
+
+
 class DeploymentPrecision(ProtoEnum):
     """What matrix products are computed in. INT8 and F32 are ours; most of the others are for GPUs, and not offered."""
 
@@ -213,6 +223,7 @@ class Model(Message):
     supervised_full_parameter_tunable: Annotated[bool, OUTPUT_ONLY] = False
     rl_lora_tunable: Annotated[bool, OUTPUT_ONLY] = False
     rl_full_parameter_tunable: Annotated[bool, OUTPUT_ONLY] = False
+    embedding_details: Annotated[EmbeddingDetails | None, OUTPUT_ONLY] = None
     precisions: Annotated[list[ModelPrecision], OUTPUT_ONLY] = []
 
 

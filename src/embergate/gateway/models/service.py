@@ -45,6 +45,7 @@ DETAILS: Final = frozenset(
         "use_hf_apply_chat_template",
         "training_context_length",
         "snapshot_type",
+        "embedding_details",
         "precisions",
         "imported_from",
     }

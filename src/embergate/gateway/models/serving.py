@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,18 +12,20 @@ from typing import Final
 from embergate.engine.loading.catalog import price_class_nanousd
 from embergate.engine.loading.spec import Precision
 from embergate.engine.model_pool import Content, ModelPool
-from embergate.engine.registry import CATALOG_ACCOUNT, Registry, ServedModel
+from embergate.engine.registry import CATALOG_ACCOUNT, Registry, ServedModel, resource_names
 from embergate.errors import EmbergateError, FailedPreconditionError, ForbiddenError, ModelNotFoundError
 from embergate.gateway.fresh_cache import FreshCache
 from embergate.gateway.models import store
 from embergate.gateway.models.folders import ModelFolders
 from embergate.gateway.models.names import Address
-from embergate.gateway.models.schemas import ModelState
+from embergate.gateway.models.schemas import EmbeddingDetails, ModelState
 from embergate.gateway.models.store import ModelFile
 from embergate.storage.database import Database
 from embergate.storage.tables.models import ModelRow
+from embergate.web.own_models import OwnModel
 
 TOKENS_IN_A_PRICE: Final = 1_000_000
+MAX_LISTED: Final = 1_000
 NOT_YOURS: Final = "this API key or session has no access to the model's account, and the model is not public"
 
 
@@ -52,6 +54,7 @@ class UploadedModels:
         self._folders = folders
         self._wait_s = wait_s
         self._found: FreshCache[Address, Uploaded | None] = FreshCache()
+        self._ready: FreshCache[str, Sequence[OwnModel]] = FreshCache()
 
     @asynccontextmanager
     async def using(self, name: str, account_id: str, absent: EmbergateError) -> AsyncIterator[ServedModel]:
@@ -94,6 +97,14 @@ class UploadedModels:
                 raise ModelNotFoundError(param="model")
             yield served
 
+    async def ready(self, account_id: str) -> Sequence[OwnModel]:
+        """Return the models that an account may use; see `OwnModels`."""
+        return await self._ready.get(account_id, partial(self._list_ready, account_id))
+
+    async def _list_ready(self, account_id: str) -> Sequence[OwnModel]:
+        async with self._database.reading() as db:
+            return [_own_model(row) for row in await store.list_usable(db, account_id, limit=MAX_LISTED)]
+
     def content_of(self, uploaded: Uploaded, precision: Precision | None = None) -> Content:
         """Return how the pool knows a model in a precision, or in the server's own."""
         folder = partial(self._folders.folder_of, uploaded.prefix, uploaded.files)
@@ -102,11 +113,27 @@ class UploadedModels:
     def forget(self) -> None:
         """Look every model up again: one of them may have changed."""
         self._found.forget()
+        self._ready.forget()
 
     async def _look_up(self, address: Address) -> Uploaded | None:
         async with self._database.reading() as db:
             row = await store.find(db, address.account_id, address.model_id)
             return None if row is None else uploaded_of(row, await store.files_of(db, row))
+
+
+def _own_model(row: ModelRow) -> OwnModel:
+    details = EmbeddingDetails(**row.details.get("embedding_details") or {})
+    return OwnModel(
+        row.account_id,
+        row.id,
+        resource_names(row.account_id, row.id),
+        row.create_time,
+        row.context_length,
+        details.dimensions,
+        details.normalize_default,
+        details.resizable,
+        tuple(sorted(precision.value for precision in store.ready_precisions(row))),
+    )
 
 
 def uploaded_of(row: ModelRow, files: Mapping[str, ModelFile]) -> Uploaded:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, case, select
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import insert as insert_rows
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -64,6 +64,14 @@ async def delete(db: AsyncSession, row: ModelRow) -> None:
     """Delete a model and the list of its files."""
     await replace_files(db, row, {})
     await db.delete(row)
+
+
+async def list_usable(db: AsyncSession, account_id: str, *, limit: int) -> Sequence[ModelRow]:
+    """Return the READY models that an account may embed with: its own, then those of others that are public."""
+    is_own = ModelRow.account_id == account_id
+    usable = select(ModelRow).where(ModelRow.state == ModelState.READY, is_own | ModelRow.public)
+    order = case((is_own, 0), else_=1), ModelRow.account_id, ModelRow.id
+    return (await db.scalars(usable.order_by(*order).limit(limit))).all()
 
 
 async def contents_of_all(db: AsyncSession) -> set[str]:

@@ -26,7 +26,13 @@ from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.models import store
 from embergate.gateway.models.imports.runs import require_none
 from embergate.gateway.models.names import content_sha256, is_read, weights_bytes
-from embergate.gateway.models.schemas import BaseModelDetails, CheckpointFormat, ModelState, ValidateParameters
+from embergate.gateway.models.schemas import (
+    BaseModelDetails,
+    CheckpointFormat,
+    EmbeddingDetails,
+    ModelState,
+    ValidateParameters,
+)
 from embergate.gateway.models.serving import ModelParts
 from embergate.gateway.models.store import ModelFile
 from embergate.storage.objects.protocol import Objects
@@ -185,4 +191,11 @@ def _make_ready(row: ModelRow, files: Mapping[str, ModelFile], spec: ModelSpec, 
         parameter_count=num_parameters,
         model_type=spec.architecture,
     )
-    row.details = {**row.details, "base_model_details": details.model_dump(mode="json")}
+    embedding = EmbeddingDetails(
+        dimensions=spec.dimensions,
+        pooling="+".join(spec.pooling.modes),
+        normalize_default=spec.normalize_default,
+        resizable=spec.resizable,
+    )
+    told = {"base_model_details": details, "embedding_details": embedding}
+    row.details = {**row.details, **{name: message.model_dump(mode="json") for name, message in told.items()}}
