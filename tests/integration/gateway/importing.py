@@ -60,6 +60,7 @@ class Hub:
         self.repos = repos
         self.seen: list[tuple[str, str | None]] = []
         self.needed_token = ""
+        self.is_away = False
         # What large files are by the time that they are fetched.
         self.changed: dict[str, bytes] = {}
         # Where large files are sent to be fetched: the host that this server does not call itself.
@@ -68,6 +69,8 @@ class Hub:
     def answer(self, path: str, authorization: str | None) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body."""
         self.seen.append((path, authorization))
+        if self.is_away:
+            return 503, {}, b""
         if path.startswith("/store/"):
             repo, _, name = path.removeprefix("/store/").partition("@")
             return 200, {}, self.changed.get(unquote(name)) or self.repos[unquote(repo)][unquote(name)]

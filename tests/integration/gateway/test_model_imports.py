@@ -73,6 +73,8 @@ async def test_model_in_a_bucket_is_fetched_checked_and_served(
 ) -> None:
     fill(s3_endpoint, bucket, "some/folder", {**files, "README.md": b"# Mine", "pytorch_model.bin": b"x"})
     fill(s3_endpoint, bucket, "some/folder-of-others", {"config.json": b"{}"})
+    # What consoles put there for folders.
+    fill(s3_endpoint, bucket, "some/folder", {"": b"", "1_Pooling/": b""})
     answer = await start(platform, key, source_of(s3_endpoint, bucket))
     assert answer.status_code == 200, answer.text
     begun = answer.json()
@@ -233,6 +235,21 @@ async def test_secrets_are_named_never_sent_and_an_admins_to_use(
     assert (await start(platform, writer, source_of(s3_endpoint, "bucket"))).status_code == 403
     without = source_of(s3_endpoint, "bucket", accessKeyId="", accessSecret="")
     assert (await start(platform, writer, without)).status_code == 200
+
+
+async def test_import_goes_on_with_another_worker_and_says_what_it_waits_for(
+    platform: Platform, key: str, files: dict[str, bytes], hub: Hub
+) -> None:
+    hub.is_away = True
+    operation = (await start(platform, key, {"huggingFaceSource": {"repo": REPO}})).json()
+    async with importing(platform):
+        while not operation["metadata"].get("waitingFor"):
+            operation = await told(platform, key, "GET", f"/v1/{operation['name']}")
+    assert operation["metadata"]["waitingFor"] == "the Hub answers HTTP 503"
+    hub.is_away = False
+    async with importing(platform):
+        done = await wait_for(platform, key, operation)
+    assert (done["error"], done["response"]["state"]) == (None, "READY")
 
 
 @on_sqlite_only

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from sqlalchemy import select
 
 from embergate.clock import now
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import Precision
 from embergate.engine.registry import ServedModel
+from embergate.storage.tables.usage import UsageDimensionsRow
 from embergate.web.caller import Role
 from tests.integration.gateway.platform import Platform, on_sqlite_only
 from tests.integration.gateway.uploading import MODELS, create, embed, model_folder, told, upload
@@ -61,6 +63,8 @@ async def test_prepared_precision_is_measured_published_and_served_under_its_nam
     for name in (f"{NAME}:int8", f"{NAME}:int8#mine", f"{NAME}:int8@{told_of['fingerprint']}"):
         served = await embed(platform, key, TEXTS, name)
         assert served.headers["x-embergate-fingerprint"] == told_of["fingerprint"]
+    async with platform.database.reading() as db:
+        assert set(await db.scalars(select(UsageDimensionsRow.model))) == {NAME}
     got = np.array([one["embedding"] for one in served.json()["data"]], np.float32)
     np.testing.assert_allclose(got, vectors_of(folder, Precision.INT8), atol=1e-5)
     own = (await embed(platform, key, TEXTS)).headers["x-embergate-fingerprint"]

@@ -54,7 +54,6 @@ class UploadedModels:
         self._folders = folders
         self._wait_s = wait_s
         self._found: FreshCache[Address, Uploaded | None] = FreshCache()
-        self._ready: FreshCache[str, Sequence[OwnModel]] = FreshCache()
 
     @asynccontextmanager
     async def using(self, name: str, account_id: str, absent: EmbergateError) -> AsyncIterator[ServedModel]:
@@ -99,9 +98,6 @@ class UploadedModels:
 
     async def ready(self, account_id: str) -> Sequence[OwnModel]:
         """Return the models that an account may use; see `OwnModels`."""
-        return await self._ready.get(account_id, partial(self._list_ready, account_id))
-
-    async def _list_ready(self, account_id: str) -> Sequence[OwnModel]:
         async with self._database.reading() as db:
             return [_own_model(row) for row in await store.list_usable(db, account_id, limit=MAX_LISTED)]
 
@@ -113,7 +109,6 @@ class UploadedModels:
     def forget(self) -> None:
         """Look every model up again: one of them may have changed."""
         self._found.forget()
-        self._ready.forget()
 
     async def _look_up(self, address: Address) -> Uploaded | None:
         async with self._database.reading() as db:

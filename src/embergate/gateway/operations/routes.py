@@ -33,7 +33,7 @@ router = APIRouter(prefix="/accounts/{account_id}/operations", tags=["operations
 async def list_operations(call: CurrentCall, query: UnorderedListQuery) -> Response:
     """Return one page of operations; those that ended a week ago are forgotten."""
     page = await OPERATIONS.page(call, query, is_operation(call.account_id))
-    await _add_responses(call, page.items)
+    await _complete(call, page.items)
     return answer_page("operations", page, LongRunningOperation, query.read_mask)
 
 
@@ -41,7 +41,7 @@ async def list_operations(call: CurrentCall, query: UnorderedListQuery) -> Respo
 async def get_operation(call: CurrentCall, operation_id: str, query: ReadQuery) -> Response:
     """Return one operation."""
     operation = OPERATIONS.message_of(await store.get(call.db, call.account_id, operation_id))
-    await _add_responses(call, [operation])
+    await _complete(call, [operation])
     return answer(operation, query.read_mask)
 
 
@@ -53,9 +53,12 @@ async def cancel_operation(call: CurrentCall, operation_id: str) -> Response:
     return answer(Empty())
 
 
-async def _add_responses(call: Call, operations: Sequence[LongRunningOperation]) -> None:
-    """Add what operations have come to: the model as it is now, if it is still there."""
+async def _complete(call: Call, operations: Sequence[LongRunningOperation]) -> None:
+    """Add what operations wait for, or have come to: the model as it is now, if it is still there."""
     for operation in operations:
+        if not operation.done:
+            waiting_for = await store.waiting_for(call.db, call.account_id, operation.name.rpartition("/")[2])
+            operation.metadata = {**operation.metadata, "waitingFor": waiting_for}
         if not operation.done or operation.error is not None:
             continue
         name = operation.metadata["model"]

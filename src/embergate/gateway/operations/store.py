@@ -14,8 +14,8 @@ from embergate.gateway.models.imports.runs import KIND as MODEL_IMPORT
 from embergate.gateway.models.imports.runs import Order
 from embergate.gateway.operations.schemas import LongRunningOperation, OperationError
 from embergate.gateway.resource_type import ResourceType
-from embergate.jobs.job import ENDED, State
-from embergate.storage.tables.jobs import JobRunRow
+from embergate.jobs.job import ENDED, ChunkState, State
+from embergate.storage.tables.jobs import JobChunkRow, JobRunRow
 
 TYPES: Final = "type.googleapis.com/gateway."
 # What a state that is no error of the job itself is told as.
@@ -38,6 +38,13 @@ async def get(db: AsyncSession, account_id: str, operation_id: str) -> JobRunRow
     if row is None:
         raise NotFoundError("resource not found")
     return row
+
+
+async def waiting_for(db: AsyncSession, account_id: str, operation_id: str) -> str:
+    """Return what is away that an operation needs and asks for again and again; empty if nothing is."""
+    blocked = JobChunkRow.blocked_since.is_not(None), JobChunkRow.state == ChunkState.WAITING
+    chosen = JobChunkRow.account_id == account_id, JobChunkRow.job_id == operation_id
+    return await db.scalar(select(JobChunkRow.error).where(*chosen, *blocked).limit(1)) or ""
 
 
 def _told(row: JobRunRow) -> dict[str, Any]:

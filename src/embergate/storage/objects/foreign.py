@@ -53,7 +53,7 @@ class ForeignBucket:
         self._store = store
 
     async def list(self, prefix: str, max_objects: int) -> list[ForeignObject]:
-        """Return what is below a prefix.
+        """Return what is below a prefix, without the empty objects that stand for folders.
 
         Raises: FailedPreconditionError if there are more than `max_objects`, or the bucket refuses; UnavailableError.
         """
@@ -62,12 +62,15 @@ class ForeignBucket:
         with _failures():
             async for batch in obstore.list(self._store, prefix or None):
                 for meta in batch:
+                    if not meta["path"].startswith(begin):  # what stands for the folder itself
+                        continue
                     if len(found) == max_objects:
                         raise FailedPreconditionError(
                             f"more than {max_objects} objects are below the path; name the model's own folder"
                         )
                     found.append(ForeignObject(meta["path"].removeprefix(begin), meta["size"], meta["e_tag"]))
-        return found
+        folders = {one.name.rpartition("/")[0] for one in found}
+        return [one for one in found if one.size or one.name not in folders]
 
     async def read(self, path: str, etag: str | None) -> AsyncGenerator[bytes, None]:
         """Yield an object's bytes, if it is still the one of this `etag`. Raises: as `list`."""

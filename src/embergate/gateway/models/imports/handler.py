@@ -88,7 +88,7 @@ class ImportHandler:
         row = await self._row(context.job, order)
         if context.is_expired:
             await self._gateway.objects.delete_prefix(store.place_of(row).folder)
-            return Outcome(commit=lambda db: _forget_files(db, row))
+            return Outcome(commit=lambda db: _forget_files(db, context.job, order))
         async with self._gateway.database.reading() as db:
             announced = await store.files_of(db, row)
         with _final():
@@ -106,13 +106,7 @@ class ImportHandler:
         order = Order.of(context.job.payload)
         folder = store.place_at(context.job.account_id, order.model_uid).folder
         await self._gateway.objects.delete_prefix(folder)
-
-        async def commit(db: AsyncSession) -> None:
-            row = await store.find(db, context.job.account_id, order.model_id, for_update=True)
-            if row is not None and row.uid == order.model_uid:
-                await store.replace_files(db, row, {})
-
-        return Outcome(commit=commit)
+        return Outcome(commit=lambda db: _forget_files(db, context.job, order))
 
     async def on_state(self, db: AsyncSession, job: Job, state: State) -> None:
         """Say on the model why it was not imported. See `Handler`."""
@@ -185,5 +179,7 @@ def _gone() -> JobError:
     return JobError(Code.FAILED_PRECONDITION, "the model was deleted")
 
 
-async def _forget_files(db: AsyncSession, row: ModelRow) -> None:
-    await store.replace_files(db, row, {})
+async def _forget_files(db: AsyncSession, job: Job, order: Order) -> None:
+    row = await store.find(db, job.account_id, order.model_id, for_update=True)
+    if row is not None and row.uid == order.model_uid:
+        await store.replace_files(db, row, {})
