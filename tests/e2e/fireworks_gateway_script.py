@@ -3,13 +3,14 @@
 import json
 import sys
 import time
+from pathlib import Path
 
 import fireworks
 import httpx
 from fireworks import Fireworks
 from fireworks._models import BaseModel
 
-BASE, KEY, MODEL = sys.argv[1:4]
+BASE, KEY, MODEL, FOLDER = sys.argv[1:5]
 DEADLINE_S = 60.0
 client = Fireworks(base_url=BASE, api_key=KEY, account_id="default")
 
@@ -95,8 +96,49 @@ def batch() -> dict[str, object]:
 found = {"batch": batch()}
 client.datasets.delete("by-form")
 datasets["left"] = [listed.name for listed in client.datasets.list()]
+files = {str(path.relative_to(FOLDER)): path for path in Path(FOLDER).rglob("*") if path.is_file()}
+made = client.models.create(
+    model_id="mine", model={"kind": "EMBEDDING_MODEL", "display_name": "Mine", "description": "by the sdk"}
+)
+sizes = {name: str(path.stat().st_size) for name, path in files.items()}
+early = refused(lambda: client.models.validate_upload("mine"))
+places = client.models.get_upload_endpoint("mine", filename_to_size=sizes, enable_resumable_upload=False)
+for name, url in places.filename_to_signed_urls.items():
+    headers = {
+        "content-type": "application/octet-stream",
+        "x-goog-content-length-range": f"{sizes[name]},{sizes[name]}",
+    }
+    httpx.put(url, content=files[name].read_bytes(), headers=headers).raise_for_status()
+checked = client.models.validate_upload("mine")
+prepared = client.models.prepare("mine", precision="BF16")
+embedding = client.post(
+    "/inference/v1/embeddings",
+    body={"model": "accounts/default/models/mine:bf16", "input": "a fox"},
+    cast_to=object,
+)
+models = {
+    "created": shown(made),
+    "early": early,
+    "warnings": checked.warnings,
+    "prepared": prepared,
+    "dimensions": len(embedding["data"][0]["embedding"]),
+    "listed": [listed.name for listed in client.models.list(page_size=1, filter='display_name="Mine" AND state=READY')],
+    "catalogue": [listed.name for listed in client.models.list(account_id="fireworks")],
+    "read": shown(client.models.get("mine")),
+    "updated": shown(client.models.update("mine", display_name="Yours", public=True)),
+    "contents are the same": {
+        name: httpx.get(url).content == files[name].read_bytes()
+        for name, url in client.models.get_download_endpoint("mine").filename_to_signed_urls.items()
+    },
+    "not offered": refused(lambda: client.models.prepare("mine", precision="FP8")),
+    "taken": refused(lambda: client.models.create(model_id="mine", model={"kind": "EMBEDDING_MODEL"})),
+    "no kind": refused(lambda: client.models.create(model_id="other")),
+    "deleted": client.models.delete("mine"),
+    "gone": refused(lambda: client.models.get("mine")),
+}
 found |= {
     "datasets": datasets,
+    "models": models,
     "users": [
         user.name for user in client.users.list(page_size=3, filter='email:"SDK-"', order_by="display_name desc")
     ],

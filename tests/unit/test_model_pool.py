@@ -12,6 +12,7 @@ import pytest
 
 from embergate.engine.backends.fake import FakeBackend
 from embergate.engine.loaded_model import LoadedModel
+from embergate.engine.loading.spec import Precision
 from embergate.engine.model_pool import Content, ModelPool
 from embergate.errors import FailedPreconditionError, ModelError, ModelLoadingError
 from tests.loaded import fake_model
@@ -27,7 +28,7 @@ class Loader:
         self.may_go_on.set()
         self.error: ModelError | None = None
 
-    def open(self, folder: Path) -> LoadedModel:
+    def open(self, folder: Path, _precision: Precision | None) -> LoadedModel:
         self.num_loads += 1
         assert self.may_go_on.wait(10)
         if self.error is not None:
@@ -36,11 +37,11 @@ class Loader:
         backend.weights_bytes = 40
         return fake_model(folder, backend)
 
-    def content(self, sha256: str, num_bytes: int = 40) -> Content:
+    def content(self, sha256: str, num_bytes: int = 40, precision: Precision | None = None) -> Content:
         async def folder() -> Path:
             return self.folder
 
-        return Content(sha256, num_bytes, folder)
+        return Content(sha256, num_bytes, folder, precision)
 
 
 @pytest.fixture
@@ -150,3 +151,13 @@ async def test_what_nobody_uses_for_long_is_unloaded(loader: Loader) -> None:
     moment[0] = 60.0
     assert pool.evict_idle() == 1
     assert loaded(pool, "a", "b") == ["b"]
+
+
+async def test_each_precision_is_a_model_of_its_own_and_all_are_forgotten_together(loader: Loader) -> None:
+    pool = pool_of(loader)
+    plain = await use(pool, loader.content("a"))
+    small = await use(pool, loader.content("a", precision=Precision.INT8))
+    assert plain is not small
+    assert (pool.num_bytes, loader.num_loads) == (80, 2)
+    pool.forget("a")
+    assert (pool.num_bytes, pool.find("a")) == (0, None)

@@ -23,6 +23,7 @@ from embergate.gateway.files import routes as files
 from embergate.gateway.models import config_routes as model_configs
 from embergate.gateway.models import routes as models
 from embergate.gateway.openai import routes as openai
+from embergate.gateway.operations import routes as operations
 from embergate.gateway.policy_settings import routes as policy_settings
 from embergate.gateway.pricing_plans import routes as pricing_plans
 from embergate.gateway.quotas import routes as quotas
@@ -51,6 +52,7 @@ ROOMS: Final = (
     models,
     datasets,
     batch_jobs,
+    operations,
 )
 
 
@@ -65,4 +67,5 @@ def add_gateway(app: FastAPI, gateway: GatewayDeps) -> None:
         app.include_router(room.router, prefix="/v1")
     for prefix, variant in (("/v1", ""), ("/inference/v1", "Inference")):
         app.include_router(openai.router(variant), prefix=prefix)
+    app.include_router(models.of_inference, prefix="/inference/v1")
     app.include_router(files.router)

@@ -1,11 +1,13 @@
-"""From settings to how uploaded models are loaded, and how long they stay in memory."""
+"""From settings to how uploaded models are loaded, how long they stay in memory, and where others may come from."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from embergate.app.objects import FileOptions
 from embergate.engine.backends.protocol import ComputeOptions
@@ -14,7 +16,9 @@ from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import Precision
 from embergate.engine.model_pool import ModelPool
 from embergate.engine.registry import Registry
+from embergate.errors import ConfigurationError
 from embergate.gateway.models.folders import ModelFolders
+from embergate.gateway.models.imports.sources import ImportRules
 from embergate.gateway.models.serving import ModelParts, UploadedModels
 from embergate.settings import Settings
 from embergate.storage.database import Database
@@ -22,6 +26,7 @@ from embergate.storage.database import Database
 BYTES_PER_MB: Final = 1_000_000
 # Of the time for a request, what it may wait for its model: it still has to be answered.
 WAITING_PART: Final = 0.9
+BASE_URL: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,23 @@ def model_parts(database: Database, files: FileOptions, options: PoolOptions) ->
     return ModelParts(Registry(), pool, folders, uploaded)
 
 
-def open_uploaded(folder: Path, options: PoolOptions) -> LoadedModel:
-    """Load an uploaded model. Blocks; raises: ModelError."""
+def open_uploaded(folder: Path, precision: Precision | None, options: PoolOptions) -> LoadedModel:
+    """Load an uploaded model, in the server's precision if None. Blocks; raises: ModelError."""
     return LoadedModel.open(
-        folder, precision=options.precision, compute=options.compute, source=SourceOptions(offline=True)
+        folder, precision=precision or options.precision, compute=options.compute, source=SourceOptions(offline=True)
     )
+
+
+def import_rules(settings: Settings) -> ImportRules:
+    """Return where models may be imported from. Raises: ConfigurationError if a URL is none."""
+    endpoints = frozenset(_base_url(text, "EMBERGATE_IMPORT_ENDPOINTS").lower() for text in settings.import_endpoints)
+    hub_url = "" if settings.offline or not settings.hub_url else _base_url(settings.hub_url, "EMBERGATE_HUB_URL")
+    return ImportRules(endpoints, hub_url)
+
+
+def _base_url(text: str, variable: str) -> str:
+    if BASE_URL.fullmatch(text) is None or (variable.endswith("ENDPOINTS") and urlsplit(text).path not in {"", "/"}):
+        raise ConfigurationError(
+            f"{variable}: {text[:100]!r} is no base URL: write https://host or https://host:port, with no user, path or query"
+        )
+    return text.rstrip("/")

@@ -166,11 +166,15 @@ class LoadedModel:
         assert ticket.vectors is not None, "a ticket without error has vectors. This is a bug."
         return ticket.vectors
 
-    def close(self) -> None:
-        """Free the model's memory."""
+    def rest(self) -> None:
+        """End the threads that `encode` has started; the next call of it starts others."""
         if self._runner is not None:
             self._runner.close()
             self._runner = None
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self.rest()
         self.backend.close()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embergate.clock import monotonic_s
 from embergate.engine.backends.protocol import ComputeOptions
@@ -38,6 +39,23 @@ class SelfCheck:
     tokens_per_s: float
 
 
+class SelfCheckError(ModelError):
+    """A precision is too far from f32."""
+
+    def __init__(self, message: str, check: SelfCheck) -> None:
+        """Store the figures besides."""
+        super().__init__(message)
+        self.check = check
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a model makes of the texts. Shapes: vectors (n, dimensions), each of length 1."""
+
+    vectors: NDArray[np.float32]
+    tokens_per_s: float
+
+
 def check_model(
     model: LoadedModel, reference: str, *, compute: ComputeOptions, source: SourceOptions | None = None
 ) -> SelfCheck:
@@ -45,22 +63,34 @@ def check_model(
 
     Raises: ModelError with the figures if a vector is not finite or too far from f32's.
     """
+    measured = measure(model)
+    if model.backend.precision is Precision.F32:
+        return SelfCheck(None, None, measured.tokens_per_s)
+    exact = LoadedModel.open(reference, precision=Precision.F32, compute=compute, source=source)
+    exact_vectors = exact.encode(CHECK_TEXTS, normalize=True, truncate=True)
+    exact.close()
+    return judge(model, measured, exact_vectors)
+
+
+def measure(model: LoadedModel) -> Measured:
+    """Run the texts. Raises: ModelError if a vector is not finite."""
     vectors = model.encode(CHECK_TEXTS, normalize=True, truncate=True)
     if not np.isfinite(vectors).all():
         raise ModelError(f"{model.spec.name} gives NaN or infinite vectors in {model.backend.precision}")
-    tokens_per_s = _measure_speed(model)
-    if model.backend.precision is Precision.F32:
-        return SelfCheck(None, None, tokens_per_s)
-    exact = LoadedModel.open(reference, precision=Precision.F32, compute=compute, source=source)
-    cosines = (vectors * exact.encode(CHECK_TEXTS, normalize=True, truncate=True)).sum(axis=1)
-    exact.close()
-    check = SelfCheck(float(cosines.min()), float(cosines.mean()), tokens_per_s)
+    return Measured(vectors, _measure_speed(model))
+
+
+def judge(model: LoadedModel, measured: Measured, exact_vectors: NDArray[np.float32]) -> SelfCheck:
+    """Compare a model's vectors with f32's. Raises: SelfCheckError with the figures if they are too far apart."""
+    cosines = (measured.vectors * exact_vectors).sum(axis=1)
+    check = SelfCheck(float(cosines.min()), float(cosines.mean()), measured.tokens_per_s)
     threshold = MIN_COSINE[model.backend.precision]
     if cosines.min() < threshold:
-        raise ModelError(
+        raise SelfCheckError(
             f"{model.spec.name} in {model.backend.precision} has cosine {check.min_cosine:.5f} to f32 on the worst of "
             f"{len(CHECK_TEXTS)} texts, {check.mean_cosine:.5f} on average; at least {threshold} is needed. Serve it in "
-            "f32 or bf16"
+            "f32 or bf16",
+            check,
         )
     return check
 

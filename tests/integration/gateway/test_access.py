@@ -20,9 +20,12 @@ from embergate.clock import now
 from embergate.gateway.access import PERMISSIONS
 from embergate.gateway.document import operation_of
 from embergate.gateway.edge import Operation
+from embergate.gateway.models.imports.runs import KIND, Order
+from embergate.gateway.models.imports.sources import Place
 from embergate.storage.rows import Base
 from embergate.storage.tables.batch_jobs import BatchJobRow
 from embergate.storage.tables.credentials import ApiKeyRow
+from embergate.storage.tables.jobs import JobRunRow
 from embergate.storage.tables.prices import PricingPlanRow
 from embergate.web.caller import Role
 from tests.integration.gateway.operating import make_code
@@ -32,7 +35,17 @@ from tests.integration.gateway.trails import verified
 MINE, THEIRS = "mine", "theirs"
 # Rights end here: nothing that is asked for by these names is there, so a call that gets in finds nothing to harm.
 ABSENT = {"user_id": "nobody", "key_id": "key_none"} | dict.fromkeys(
-    ("secret_id", "model_id", "pricing_plan_id", "dataset_id", "batch_inference_job_id", "file_id", "batch_id"), "none"
+    (
+        "secret_id",
+        "model_id",
+        "pricing_plan_id",
+        "dataset_id",
+        "batch_inference_job_id",
+        "file_id",
+        "batch_id",
+        "operation_id",
+    ),
+    "none",
 )
 # What every account has, by the same name.
 EVERYWHERE = {"quota_id": "monthly-spend-usd"}
@@ -58,6 +71,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "GetDatasetUploadEndpoint": {"filenameToSize": {"rows.jsonl": "1"}},
     "SplitDataset": {"chunkSize": 200},
     "GetModelUploadEndpoint": {"filenameToSize": {"config.json": "1"}},
+    "ImportModel": {"awsS3Source": {"s3Bucket": "bucket"}},
 }
 # What authenticates by its body: an empty one gets nowhere.
 NEED_NO_CALLER = {"Login", "RefreshSessionToken", "Logout", "OidcLogin", "OidcCallback"}
@@ -131,9 +145,10 @@ async def settle_in(platform: Platform, account_id: str, key: str, user_id: str)
         kinds = {"billing_type": "TOKEN_USAGE", "state": "READY"}
         db.add(PricingPlanRow(account_id=account_id, id=plan_id, **kinds, **contents, **moments))
         db.add(batch_job(account_id, f"batch-of-{account_id}"))
+        db.add(cancelled_import(account_id, f"operation-of-{account_id}"))
     key_id = answers[0].json()["keyId"]
     ids = {"user_id": user_id, "key_id": key_id, "secret_id": secret_id, "pricing_plan_id": plan_id}
-    ids |= {"dataset_id": dataset_id, "model_id": model_id}
+    ids |= {"dataset_id": dataset_id, "model_id": model_id, "operation_id": f"operation-of-{account_id}"}
     ids |= {"file_id": dataset_id, "batch_id": f"batch-of-{account_id}"}
     return {**ids, "batch_inference_job_id": f"batch-of-{account_id}"}
 
@@ -163,6 +178,23 @@ def batch_job(account_id: str, job_id: str) -> BatchJobRow:
         **dict.fromkeys(texts, ""),
         **dict.fromkeys(counts, 0),
         **dict.fromkeys(("create_time", "update_time"), now()),
+    )
+
+
+def cancelled_import(account_id: str, run_id: str) -> JobRunRow:
+    """Return one that has ended."""
+    order = Order(f"model-of-{account_id}", "none", Place("s3", "bucket"))
+    return JobRunRow(
+        id=run_id,
+        kind=KIND,
+        account_id=account_id,
+        payload=order.payload(),
+        state="CANCELLED",
+        step="END",
+        priority=0,
+        num_done=0,
+        is_expired=False,
+        create_time=now(),
     )
 
 
@@ -323,7 +355,7 @@ async def test_each_role_gets_as_far_as_its_permissions(
             num_read += 1
         else:
             assert answer.status_code in {200, 400, 404}, (route, answer.text)
-    assert num_read == {Role.ADMIN: 39, Role.USER: 28, Role.CONTRIBUTOR: 25, Role.INFERENCE_USER: 2}[role]
+    assert num_read == {Role.ADMIN: 43, Role.USER: 32, Role.CONTRIBUTOR: 29, Role.INFERENCE_USER: 2}[role]
 
 
 async def test_nothing_that_any_role_reads_names_another_account(

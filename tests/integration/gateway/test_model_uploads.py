@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,17 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.integration.gateway.platform import Platform, on_sqlite_only
-from tests.integration.gateway.uploading import MODELS, create, files_in, model_folder, names_in, send, told, validate
+from tests.integration.gateway.uploading import (
+    MODELS,
+    create,
+    embed,
+    files_in,
+    model_folder,
+    names_in,
+    send,
+    told,
+    validate,
+)
 
 
 @pytest.fixture
@@ -34,6 +45,17 @@ def folder(tmp_path: Path) -> Path:
         ("a//b.json", "is not a file name"),
         ("a/b/c/d.json", "is not a file name"),
         ("a b.json", "is not a file name"),
+        ("a\\..\\b.json", "is not a file name"),
+        ("C:\\x.json", "is not a file name"),
+        ("~/x.json", "is not a file name"),
+        ("a/../x.json", "leave such files out"),
+        ("%2e%2e/x.json", "is not a file name"),
+        ("config.json/", "is not a file name"),
+        ("config.json\n", "is not a file name"),
+        ("cоnfig.json", "is not a file name"),  # a Cyrillic o
+        ("a" * 129, "is not a file name"),
+        ("model.pkl", "Upload safetensors only"),
+        ("weights.npz", "Upload safetensors only"),
         ("pytorch_model.bin", "Upload safetensors only"),
         ("sub/model.PT", "Upload safetensors only"),
     ],
@@ -136,6 +158,59 @@ async def test_names_of_tensors_that_no_database_stores_are_told_all_the_same(
     assert "it begins with ??" in message
 
 
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"config.json": "-1"}, "cannot have -1 bytes"),
+        ({"model.safetensors": str(2**62)}, "at most 68719476736 bytes"),
+        ({"a.safetensors": str(2**35), "b.safetensors": str(2**35 + 1)}, "at most 68719476736 bytes"),
+        ({"config.json": "1.5"}, "filenameToSize.config.json"),
+        ({}, "filenameToSize is required"),
+    ],
+)
+@on_sqlite_only
+async def test_sizes_that_no_model_has_are_refused(
+    platform: Platform, key: str, sizes: dict[str, str], said: str
+) -> None:
+    await create(platform, key)
+    answer = await platform.call(key, "POST", f"{MODELS}/mine:getUploadEndpoint", json={"filenameToSize": sizes})
+    assert (answer.status_code, said in answer.json()["message"]) == (400, True), answer.text
+
+
+@on_sqlite_only
+async def test_what_a_folder_says_to_run_is_never_run(
+    platform: Platform, key: str, folder: Path, tmp_path: Path
+) -> None:
+    files, mark = files_in(folder), tmp_path / "was-run"
+    code = f"import pathlib; pathlib.Path({str(mark)!r}).touch()\n".encode()
+    template = "{% for x in ().__class__.__base__.__subclasses__() %}{{ x }}{% endfor %}{{ ''.__class__.__mro__ }}"
+    config = {**json.loads(files["config.json"]), "auto_map": {"AutoModel": "modeling_evil.Evil", "AutoConfig": "e.E"}}
+    settings = {
+        "tokenizer_class": "EvilTokenizer",
+        "auto_map": {"AutoTokenizer": ["e.E", None]},
+        "chat_template": template,
+    }
+    hostile = {
+        **files,
+        "config.json": json.dumps(config).encode(),
+        "tokenizer_config.json": json.dumps(settings).encode(),
+        "chat_template.jinja": template.encode(),
+        "chat_template.json": json.dumps({"chat_template": template * 100}).encode(),
+        "modeling_evil.py": code,
+        "e.py": code,
+        "__init__.py": code,
+        "sitecustomize.py": code,
+    }
+    assert (await create(platform, key)).status_code == 200
+    await send(platform, key, hostile)
+    answer = await validate(platform, key)
+    assert answer.status_code == 200, answer.text
+    unread = {warning.partition(" is kept")[0] for warning in answer.json()["warnings"]}
+    assert unread == {"chat_template.jinja", "modeling_evil.py", "e.py", "__init__.py", "sitecustomize.py"}
+    assert (await embed(platform, key, ["{{ 7 * 7 }}"])).status_code == 200
+    assert not mark.exists()
+
+
 def _overlapping(content: bytes) -> bytes:
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
@@ -159,6 +234,11 @@ async def test_hostile_files_are_refused_and_nothing_is_written_outside(
         "keys, more than": {"config.json": json.dumps({**config, **{f"k{n}": n for n in range(10_000)}}).encode()},
         "a folder inside the model": {"modules.json": json.dumps(modules).encode()},
         "is larger than": {"config.json": b" " * (5 << 20)},
+        "depth limit exceeded": {"config.json": b'{"a": ' * 5_000 + b"1" + b"}" * 5_000},
+        "config.json is not": {"config.json": b"[" * 100_000},
+        "tokenizer.json": {"tokenizer.json": b'{"model": ' * 5_000 + b"1" + b"}" * 5_000},
+        "modules.json": {"modules.json": b"[" * 100_000},
+        "model.safetensors": {"model.safetensors": pickle.dumps({"weight": [1.0] * 100})},
         "vocab_size": {"config.json": json.dumps({**config, "vocab_size": 2**40}).encode()},
     }
     before = names_in(tmp_path)

@@ -253,3 +253,34 @@ async def test_list_is_filtered_and_the_catalogues_models_are_everybodys(platfor
         key, "PATCH", f"{MODELS}/one", params={"updateMask": "kind"}, json={"kind": "CUSTOM_MODEL"}
     )
     assert wrong.status_code == 400
+
+
+async def test_inference_plane_lists_what_an_account_may_use(
+    platform: Platform, key: str, folder: Path, tmp_path: Path
+) -> None:
+    stranger = await platform.add_account("globex")
+    platform.deps.registry.add(ServedModel("fireworks", "small", fake_model(tmp_path / "small"), now()))
+    await upload(platform, key, folder)
+    await create(platform, key, "empty")
+    small, own = (await told(platform, key, "GET", "/inference/v1/models"))["data"]
+    assert (small["id"], own["id"]) == ("accounts/fireworks/models/small", NAME)
+    assert (own["owned_by"], own["dimensions"], own["precisions"]) == ("acme", 48, [])
+    details = (await told(platform, key, "GET", f"{MODELS}/mine"))["embeddingDetails"]
+    assert (details["dimensions"], details["pooling"]) == (48, "mean")
+    full = await told(platform, key, "GET", f"/inference/v1/models/{NAME}")
+    common = own.keys() & full.keys() - {"created"}
+    assert {name: own[name] for name in common} == {name: full[name] for name in common}
+    assert [one["id"] for one in (await told(platform, stranger, "GET", "/v1/models"))["data"]] == [small["id"]]
+    await told(platform, key, "PATCH", f"{MODELS}/mine", json={"public": True})
+    assert [one["id"] for one in (await told(platform, stranger, "GET", "/v1/models"))["data"]] == [small["id"], NAME]
+    await told(platform, stranger, "PATCH", "/v1/accounts/globex/policySettings", json={"rules": []})
+    assert (await told(platform, stranger, "GET", "/v1/models"))["data"] == []
+
+
+async def test_gateways_list_is_also_where_the_inference_plane_is(platform: Platform, key: str) -> None:
+    await create(platform, key)
+    path = "/accounts/acme/models"
+    listed = await told(platform, key, "GET", f"/inference/v1{path}", params={"pageSize": "1"})
+    assert listed == await told(platform, key, "GET", f"/v1{path}")
+    stranger = await platform.add_account("globex")
+    assert (await platform.call(stranger, "GET", f"/inference/v1{path}")).status_code == 403

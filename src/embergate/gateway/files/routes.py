@@ -47,6 +47,8 @@ async def upload(request: Request, grant: Granted, store: Store) -> Response:
     """Write a file, or a part of one; tell how far an upload is."""
     if grant.size is None or grant.upload is None:
         raise InvalidRequestError("the URL is for no upload")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise InvalidRequestError("Content-Encoding is not taken: send the file's own bytes, not compressed ones")
     check_length_range(request.headers.get("x-goog-content-length-range"), grant.size)
     content_range = request.headers.get("content-range")
     if content_range is not None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, case, select
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import insert as insert_rows
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from embergate.engine.loading.spec import Precision
 from embergate.errors import NotFoundError
 from embergate.gateway.files.place import FilePlace
-from embergate.gateway.models.schemas import Model, ModelState
+from embergate.gateway.models.schemas import Model, ModelPrecision, ModelState, PrecisionState
 from embergate.gateway.resource_type import ListRules, ResourceType
 from embergate.storage.insertion import insert_row_if_absent
 from embergate.storage.tables.models import ModelFileRow, ModelRow
@@ -65,6 +66,14 @@ async def delete(db: AsyncSession, row: ModelRow) -> None:
     await db.delete(row)
 
 
+async def list_usable(db: AsyncSession, account_id: str, *, limit: int) -> Sequence[ModelRow]:
+    """Return the READY models that an account may embed with: its own, then those of others that are public."""
+    is_own = ModelRow.account_id == account_id
+    usable = select(ModelRow).where(ModelRow.state == ModelState.READY, is_own | ModelRow.public)
+    order = case((is_own, 0), else_=1), ModelRow.account_id, ModelRow.id
+    return (await db.scalars(usable.order_by(*order).limit(limit))).all()
+
+
 async def contents_of_all(db: AsyncSession) -> set[str]:
     """Return what the models of all accounts are made of, as `content_sha256`."""
     return set(await db.scalars(select(ModelRow.content_sha256).distinct()))
@@ -94,9 +103,26 @@ async def replace_files(db: AsyncSession, row: ModelRow, files: Mapping[str, Mod
         await db.execute(insert_rows(ModelFileRow), rows)
 
 
+def ready_precisions(row: ModelRow) -> frozenset[Precision]:
+    """Return the precisions that a model was prepared in, and found to be near enough to f32 in."""
+    told = [ModelPrecision(**one) for one in row.details.get("precisions", [])]
+    return frozenset(Precision[one.precision.name] for one in told if one.state is PrecisionState.READY)
+
+
+def note_precision(row: ModelRow, prepared: ModelPrecision) -> None:
+    """Say what was measured of a model in a precision, in place of what was said of the same one before."""
+    kept = [one for one in row.details.get("precisions", []) if one["precision"] != prepared.precision]
+    row.details = {**row.details, "precisions": [*kept, prepared.model_dump(mode="json")]}
+
+
 def place_of(row: ModelRow) -> FilePlace:
     """Return where a model's files are."""
-    return FilePlace("models", row.account_id, row.uid)
+    return place_at(row.account_id, row.uid)
+
+
+def place_at(account_id: str, uid: str) -> FilePlace:
+    """Return where the files of a model are, or were."""
+    return FilePlace("models", account_id, uid)
 
 
 def _is_of(row: ModelRow) -> ColumnElement[bool]:

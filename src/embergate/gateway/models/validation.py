@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -21,9 +22,18 @@ from embergate.engine.loading.spec import ModelSpec
 from embergate.engine.model_pool import Content
 from embergate.errors import FailedPreconditionError, ModelError
 from embergate.gateway.call import Call
+from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.models import store
+from embergate.gateway.models.imports.runs import require_none
 from embergate.gateway.models.names import content_sha256, is_read, weights_bytes
-from embergate.gateway.models.schemas import BaseModelDetails, CheckpointFormat, ModelState, ValidateParameters
+from embergate.gateway.models.schemas import (
+    BaseModelDetails,
+    CheckpointFormat,
+    EmbeddingDetails,
+    ModelState,
+    ValidateParameters,
+)
+from embergate.gateway.models.serving import ModelParts
 from embergate.gateway.models.store import ModelFile
 from embergate.storage.objects.protocol import Objects
 from embergate.storage.tables.models import ModelRow
@@ -32,6 +42,14 @@ MAX_TOLD: Final = 20
 MAX_STATUS_CHARACTERS: Final = 2000
 PROOF: Final = "The quick brown fox jumps over the lazy dog."
 SKIPPED_NOTHING: Final = "skipHfConfigValidation changes nothing: a model is served only if its configuration is right"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A model's files with their digests, and what is in them."""
+
+    files: Mapping[str, ModelFile]
+    report: FolderReport
 
 
 async def validate(call: Call, model_id: str, query: ValidateParameters) -> list[str]:
@@ -46,27 +64,46 @@ async def validate(call: Call, model_id: str, query: ValidateParameters) -> list
     async with call.deps.database.reading() as db:
         row = await store.get(db, call.account_id, model_id)
         announced = await store.files_of(db, row)
-    if row.state == ModelState.READY:
-        return []
-    files = await _received(call.deps.objects, row, announced, is_partial=query.config_only)
-    warnings = [f"{name} is kept, and not read by this server" for name in files if not is_read(name)]
-    warnings += [SKIPPED_NOTHING] if query.skip_hf_config_validation else []
+        if row.state == ModelState.READY:
+            return []
+        await require_none(db, row)
     try:
-        report = await _checked(call, row, files, config_only=query.config_only)
-        if query.config_only:
-            return warnings
-        await _prove(call, row, files)
+        checked = await examine(call.deps, row, announced, config_only=query.config_only)
     except InvalidArgumentError as error:
         call.on_failure.append(partial(_note_refusal, row, error.message))
         raise
-    assert report.found is not None, "a folder without problems is a model. This is a bug."
-    kept = await store.get(call.db, call.account_id, model_id, for_update=True)
-    if kept.uid != row.uid or _sizes(await store.files_of(call.db, kept)) != _sizes(announced):
-        raise FailedPreconditionError("the model was changed while it was read; try again", param="name")
-    await store.replace_files(call.db, kept, files)
-    _make_ready(kept, files, report.found.spec, report.num_parameters)
-    call.after_commit.append(call.deps.models.uploaded.forget)
+    warnings = [f"{name} is kept, and not read by this server" for name in checked.files if not is_read(name)]
+    warnings += [SKIPPED_NOTHING] if query.skip_hf_config_validation else []
+    if not query.config_only:
+        await keep(call.db, row, announced, checked)
+        call.after_commit.append(call.deps.models.uploaded.forget)
     return warnings
+
+
+async def examine(
+    deps: GatewayDeps, row: ModelRow, announced: Mapping[str, ModelFile], *, config_only: bool = False
+) -> Checked:
+    """Read a model's files, and load the model once, in no transaction: it may take long.
+
+    Raises: FailedPreconditionError; InvalidArgumentError; as `validate`.
+    """
+    files = await _received(deps.objects, row, announced, is_partial=config_only)
+    report = await _checked(deps.models, row, files, config_only=config_only)
+    if not config_only:
+        await _prove(deps.models, row, files)
+    return Checked(files, report)
+
+
+async def keep(db: AsyncSession, row: ModelRow, announced: Mapping[str, ModelFile], checked: Checked) -> ModelRow:
+    """Make a model READY that was examined. Raises: FailedPreconditionError if it was changed meanwhile."""
+    found = checked.report.found
+    assert found is not None, "a folder without problems is a model. This is a bug."
+    kept = await store.find(db, row.account_id, row.id, for_update=True)
+    if kept is None or kept.uid != row.uid or _sizes(await store.files_of(db, kept)) != _sizes(announced):
+        raise FailedPreconditionError("the model was changed while it was read; try again", param="name")
+    await store.replace_files(db, kept, checked.files)
+    _make_ready(kept, checked.files, found.spec, checked.report.num_parameters)
+    return kept
 
 
 async def _received(
@@ -96,8 +133,10 @@ async def _sha256(objects: Objects, key: str) -> str:
     return digest.hexdigest()
 
 
-async def _checked(call: Call, row: ModelRow, files: Mapping[str, ModelFile], *, config_only: bool) -> FolderReport:
-    folder = await call.deps.models.folders.folder_of(store.place_of(row).folder, files)
+async def _checked(
+    parts: ModelParts, row: ModelRow, files: Mapping[str, ModelFile], *, config_only: bool
+) -> FolderReport:
+    folder = await parts.folders.folder_of(store.place_of(row).folder, files)
     report = await asyncio.to_thread(check_folder, folder, config_only=config_only)
     if report.problems:
         raise _refusal(report.problems)
@@ -111,9 +150,8 @@ def _refusal(problems: Sequence[str]) -> InvalidArgumentError:
     return InvalidArgumentError(told.encode("utf-8", "replace").decode().replace("\0", "?"), field="files")
 
 
-async def _prove(call: Call, row: ModelRow, files: Mapping[str, ModelFile]) -> None:
+async def _prove(parts: ModelParts, row: ModelRow, files: Mapping[str, ModelFile]) -> None:
     """Load the model as a request for vectors does, so that the first one finds it loaded, and run a text through it."""
-    parts = call.deps.models
     folder = partial(parts.folders.folder_of, store.place_of(row).folder, files)
     content = Content(content_sha256(files), weights_bytes(files), folder)
     try:
@@ -153,4 +191,11 @@ def _make_ready(row: ModelRow, files: Mapping[str, ModelFile], spec: ModelSpec, 
         parameter_count=num_parameters,
         model_type=spec.architecture,
     )
-    row.details = {**row.details, "base_model_details": details.model_dump(mode="json")}
+    embedding = EmbeddingDetails(
+        dimensions=spec.dimensions,
+        pooling="+".join(spec.pooling.modes),
+        normalize_default=spec.normalize_default,
+        resizable=spec.resizable,
+    )
+    told = {"base_model_details": details, "embedding_details": embedding}
+    row.details = {**row.details, **{name: message.model_dump(mode="json") for name, message in told.items()}}
