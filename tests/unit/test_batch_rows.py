@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from embergate.errors import InvalidRequestError
+from embergate.errors import InvalidRequestError, UnavailableError
 from embergate.gateway.batch_jobs import rows as batch_rows
 from embergate.gateway.batch_jobs.rows import RowChecker, RowProblem, lines_of, read_row
 from embergate.gateway.datasets.jsonl import BYTE_ORDER_MARK
@@ -137,3 +137,10 @@ def test_keys_are_new_once(seen: KeySet) -> None:
     assert [seen.add(text) for text in ("a", "b", "a", "é", "é")] == [True, True, False, True, False]
     assert "a" in seen
     assert "c" not in seen
+
+
+def test_key_set_that_has_no_room_says_so() -> None:
+    with KeySet() as keys:
+        keys._connection.execute("PRAGMA max_page_count = 4")
+        with pytest.raises(UnavailableError, match="temporary files"):
+            keys.add_all(str(number) for number in range(10_000))

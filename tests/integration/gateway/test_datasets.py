@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -265,3 +266,43 @@ async def test_others_and_those_who_only_ask_for_vectors_may_not(platform: Platf
     for who in (stranger, bot):
         assert (await platform.call(who, "GET", f"{DATASETS}/rows")).status_code == 403
         assert (await upload(platform, who, ROWS)).status_code == 403
+
+
+async def test_of_two_files_that_come_at_once_the_one_that_is_accepted_is_kept(platform: Platform, key: str) -> None:
+    await create(platform, key)
+    contents = [b"".join(b'{"n": %d}\n' % number for number in range(num)) for num in (3, 5)]
+    answers = await asyncio.gather(*(upload(platform, key, content, "rows.jsonl") for content in contents))
+    assert sorted(answer.status_code for answer in answers) == [200, 400]
+    winner = contents[[answer.status_code for answer in answers].index(200)]
+    assert await content_of(platform, key) == {"dataset/rows/rows.jsonl": winner}
+    assert (await told(platform, key, "GET", f"{DATASETS}/rows"))["exampleCount"] == str(winner.count(b"\n"))
+
+
+async def test_file_that_is_replaced_while_it_is_read_is_not_kept_as_what_was_read(
+    platform: Platform, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ROWS.replace(b"\n\n", b"\n").replace(b'"c"', b'"cc"')  # as long, and other rows
+    assert len(other) == len(ROWS)
+    await create(platform, key)
+    url = (await urls_for(platform, key, {"rows.jsonl": len(ROWS)}))["rows.jsonl"]
+    await put(platform, url, ROWS)
+    objects, read = platform.gateway.objects, platform.gateway.objects.read
+    statuses: list[int] = []
+
+    async def replaced(key_: str, *where: Any, **options: Any) -> AsyncIterator[bytes]:
+        if not statuses:
+            statuses.append(0)
+            await put(platform, url, other)
+            statuses.append((await validate(platform, key)).status_code)
+        async for piece in read(key_, *where, **options):
+            yield piece
+
+    monkeypatch.setattr(objects, "read", replaced)
+    first = await validate(platform, key)
+    monkeypatch.undo()
+    assert (first.status_code, statuses) == (400, [0, 200])
+    assert await content_of(platform, key) == {"dataset/rows/rows.jsonl": other}
+
+
+async def validate(platform: Platform, key: str) -> httpx2.Response:
+    return await platform.call(key, "POST", f"{DATASETS}/rows:validateUpload", json={})

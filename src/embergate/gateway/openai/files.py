@@ -107,7 +107,7 @@ async def create(call: Call, file: UploadFile, fields: Mapping[str, str]) -> Fou
         call.account_id, new_id("file-"), draft, {"user_uploaded": {}}, created_by=call.caller.email
     )
     call.event.resource = DATASETS.name_of(row)
-    counter = await datasets_service.write_file(call.deps.objects, row, name, file, MAX_FILE_BYTES)
+    counter = await datasets_service.write_file(call.deps.objects, datasets.place_of(row), name, file, MAX_FILE_BYTES)
     datasets_service.make_ready(row, counter.num_rows, counter.num_tokens)
     try:
         await accounts.get(call.db, call.account_id)
