@@ -10,7 +10,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from embergate.errors import UnavailableError
 from embergate.gateway.datasets import upload as forms
+from embergate.gateway.files.arrivals import sweep_arrivals
 from embergate.gateway.files.doomed import delete_doomed
 from embergate.web.caller import Role
 from tests.integration.gateway.platform import Platform
@@ -306,3 +308,42 @@ async def test_file_that_is_replaced_while_it_is_read_is_not_kept_as_what_was_re
 
 async def validate(platform: Platform, key: str) -> httpx2.Response:
     return await platform.call(key, "POST", f"{DATASETS}/rows:validateUpload", json={})
+
+
+async def test_what_comes_after_its_dataset_is_gone_or_ready_is_swept(platform: Platform, key: str) -> None:
+    database, objects = platform.database, platform.gateway.objects
+    await create(platform, key)
+    url = (await urls_for(platform, key, {"rows.jsonl": len(ROWS)}))["rows.jsonl"]
+    await put(platform, url, ROWS)
+    assert await sweep_arrivals(database, objects) == 0
+    assert (await validate(platform, key)).status_code == 200
+    await put(platform, url, ROWS)
+    assert await sweep_arrivals(database, objects) == 1
+    assert await content_of(platform, key) == {"dataset/rows/rows.jsonl": ROWS}
+    await told(platform, key, "DELETE", f"{DATASETS}/rows")
+    await delete_doomed(database, objects)
+    await put(platform, url, ROWS)
+    assert await sweep_arrivals(database, objects) == 1
+    assert [info.key async for info in objects.list()] == []
+
+
+async def test_folder_that_cannot_be_deleted_holds_up_no_other(
+    platform: Platform, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = platform.gateway.objects
+    for name in ("rows", "other"):
+        await create(platform, key, name)
+        await told(platform, key, "DELETE", f"{DATASETS}/{name}")
+    delete = objects.delete_prefix
+    refused: list[str] = []
+
+    async def refuse(prefix: str) -> None:
+        if not refused or prefix in refused:
+            refused.append(prefix)
+            raise UnavailableError("the disk fails")
+        await delete(prefix)
+
+    monkeypatch.setattr(objects, "delete_prefix", refuse)
+    assert await delete_doomed(platform.database, objects) == 3
+    monkeypatch.undo()
+    assert await delete_doomed(platform.database, objects) == 1
