@@ -375,3 +375,13 @@ async def test_job_of_the_gateway_is_a_batch_too(platform: Platform, key: str) -
     assert batch["metadata"] is None
     (answer,) = await rows_in(platform, key, "out")
     assert (answer["custom_id"], answer["response"]["status_code"]) == ("row-0", 200)
+
+
+async def test_job_that_writes_vectors_has_no_files_here(platform: Platform, key: str) -> None:
+    await upload_dataset(platform, key, lines(gateway_rows([{"input": "the fox"}])))
+    await create(platform, key, outputFormat="NPY")
+    async with worker(platform):
+        batch = await until(platform, key, "job", lambda batch: batch["status"] in ENDED)
+    assert (batch["status"], batch["output_file_id"], batch["error_file_id"]) == ("completed", None, None)
+    listed = await told(platform, key, "GET", FILES)
+    assert [file["id"] for file in listed["data"]] == ["rows"]

@@ -15,7 +15,7 @@ from embergate.errors import FailedPreconditionError, NotFoundError
 from embergate.gateway.batch_jobs import service as jobs
 from embergate.gateway.batch_jobs import store as job_store
 from embergate.gateway.batch_jobs.run import MAX_AGE
-from embergate.gateway.batch_jobs.schemas import BatchInferenceJob, JobState
+from embergate.gateway.batch_jobs.schemas import BatchInferenceJob, JobState, OutputFormat
 from embergate.gateway.batch_jobs.store import JOBS
 from embergate.gateway.call import Call
 from embergate.gateway.datasets.jsonl import BYTE_ORDER_MARK, MAX_LINE_BYTES, Lines
@@ -131,7 +131,8 @@ def batch_of(row: BatchJobRow) -> Batch:
     """Return a batch job as clients of OpenAI read it."""
     status = _status_of(row)
     output_id = row.output_dataset_id.rpartition("/")[2]
-    has_output = status in WITH_OUTPUT
+    # Vectors are no rows of OpenAI's: they are fetched as the dataset that they are.
+    has_output = status in WITH_OUTPUT and row.output_format == OutputFormat.JSONL
     return Batch(
         id=row.id,
         model=row.model,
