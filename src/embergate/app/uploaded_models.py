@@ -39,6 +39,11 @@ class PoolOptions:
     precision: Precision = Precision.AUTO
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 
+    @property
+    def source(self) -> SourceOptions:
+        """How the folders of uploaded models are read: nothing is fetched, and nothing in them trusted."""
+        return SourceOptions(offline=True, is_foreign=True)
+
 
 def pool_options(settings: Settings) -> PoolOptions:
     """Return how uploaded models are loaded and kept."""
@@ -56,13 +61,13 @@ def model_parts(database: Database, files: FileOptions, options: PoolOptions) ->
     pool = ModelPool(partial(open_uploaded, options=options), max_bytes=options.max_bytes, idle_s=options.idle_s)
     folders = ModelFolders(files.models_folder, files.objects)
     uploaded = UploadedModels(database, pool, folders, wait_s=options.wait_s)
-    return ModelParts(Registry(), pool, folders, uploaded)
+    return ModelParts(Registry(), pool, folders, uploaded, options.source)
 
 
 def open_uploaded(folder: Path, precision: Precision | None, options: PoolOptions) -> LoadedModel:
     """Load an uploaded model, in the server's precision if None. Blocks; raises: ModelError."""
     return LoadedModel.open(
-        folder, precision=precision or options.precision, compute=options.compute, source=SourceOptions(offline=True)
+        folder, precision=precision or options.precision, compute=options.compute, source=options.source
     )
 
 

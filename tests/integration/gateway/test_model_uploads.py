@@ -142,6 +142,23 @@ async def test_every_reason_is_named_at_once_and_the_mended_files_are_taken(
 
 
 @on_sqlite_only
+async def test_tokenizer_that_could_take_all_memory_is_named_among_the_reasons(
+    platform: Platform, key: str, folder: Path
+) -> None:
+    files = files_in(folder)
+    doubling = {"type": "Replace", "pattern": {"String": "z"}, "content": "zz"}
+    tokenizer = {
+        **json.loads(files["tokenizer.json"]),
+        "normalizer": {"type": "Sequence", "normalizers": [doubling] * 25},
+    }
+    config = {**json.loads(files["config.json"]), "hidden_act": "swash"}
+    bad = {"tokenizer.json": json.dumps(tokenizer).encode(), "config.json": json.dumps(config).encode()}
+    message = await refusal_of(platform, key, {**files, **bad})
+    assert "swash" in message
+    assert "tokenizer.json: its normalizer can make a text more than 4096 times as long" in message
+
+
+@on_sqlite_only
 async def test_weights_that_do_not_fit_are_named(platform: Platform, key: str, folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     gone = "embeddings.position_embeddings.weight"

@@ -137,7 +137,7 @@ async def _checked(
     parts: ModelParts, row: ModelRow, files: Mapping[str, ModelFile], *, config_only: bool
 ) -> FolderReport:
     folder = await parts.folders.folder_of(store.place_of(row).folder, files)
-    report = await asyncio.to_thread(check_folder, folder, config_only=config_only)
+    report = await asyncio.to_thread(check_folder, folder, parts.source, config_only=config_only)
     if report.problems:
         raise _refusal(report.problems)
     return report
