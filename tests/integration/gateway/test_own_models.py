@@ -17,6 +17,7 @@ from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.registry import ServedModel
 from embergate.gateway.files.doomed import delete_doomed
+from embergate.gateway.models.store import contents_of_all
 from embergate.storage.database import Database
 from embergate.storage.objects.local import LocalObjects
 from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow
@@ -145,7 +146,12 @@ async def test_deleted_model_answers_no_more_and_leaves_no_file(platform: Platfo
     await delete_doomed(platform.database, objects)
     assert not [one async for one in objects.list("models")]
     folders = platform.gateway.models.folders
-    assert await folders.sweep(set(), -1.0) == 1
+
+    async def needed() -> set[str]:
+        async with platform.database.reading() as db:
+            return await contents_of_all(db)
+
+    assert await folders.sweep(needed, -1.0) == 1
     assert not names_in(folders.directory)
 
 
