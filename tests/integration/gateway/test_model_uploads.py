@@ -106,8 +106,35 @@ async def test_missing_files_are_all_named(platform: Platform, key: str, folder:
     answer = await validate(platform, key)
     assert (answer.status_code, answer.json()["code"]) == (400, 9)
     assert all(name in answer.json()["message"] for name in files if name != "config.json")
-    assert (await validate(platform, key, configOnly="true")).status_code in {200, 400}
-    assert (await validate(platform, key, trustRemoteCode="true")).json()["code"] == 3
+
+
+@on_sqlite_only
+async def test_flags_of_the_check_do_what_they_say(platform: Platform, key: str, folder: Path) -> None:
+    files = files_in(folder)
+    await create(platform, key)
+    configs = {
+        name: content for name, content in files.items() if name.endswith("config.json") or name == "modules.json"
+    }
+    await send(platform, key, {**configs, "config.json": files["config.json"].replace(b"gelu", b"swas")})
+    for value in ("true", "True", "1"):
+        wrong = await validate(platform, key, configOnly=value)
+        assert (wrong.status_code, wrong.json()["code"]) == (400, 3)
+        assert "hidden_act is 'swas'" in wrong.json()["message"]
+        refused = await validate(platform, key, trustRemoteCode=value)
+        message = "trustRemoteCode: a model's own code is never run here"
+        assert (refused.status_code, refused.json()["code"], refused.json()["message"]) == (400, 3, message)
+    await send(platform, key, files)
+    only = await validate(platform, key, configOnly="true", skipHfConfigValidation="false", trustRemoteCode="false")
+    assert (only.status_code, only.json()) == (200, {"warnings": []})
+    assert (await told(platform, key, "GET", f"{MODELS}/mine"))["state"] == "UPLOADING"
+    odd = await validate(platform, key, configOnly="yes please")
+    assert (odd.status_code, odd.json()["code"], "configOnly" in odd.json()["message"]) == (400, 3, True)
+    done = await validate(platform, key, skipHfConfigValidation="true")
+    assert done.status_code == 200
+    assert done.json()["warnings"] == [
+        "skipHfConfigValidation changes nothing: a model is served only if its configuration is right"
+    ]
+    assert (await told(platform, key, "GET", f"{MODELS}/mine"))["state"] == "READY"
 
 
 async def refusal_of(platform: Platform, key: str, files: dict[str, bytes]) -> str:
