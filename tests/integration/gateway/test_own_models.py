@@ -155,6 +155,22 @@ async def test_deleted_model_answers_no_more_and_leaves_no_file(platform: Platfo
     assert not names_in(folders.directory)
 
 
+@on_sqlite_only
+async def test_files_do_not_say_more_tokens_than_the_server_lets_any_model_have(
+    database: Database, store: LocalObjects, folder: Path, tmp_path: Path
+) -> None:
+    files = FileOptions(store, models_folder=tmp_path / "models")
+    platform = Platform(database, files=files, pool=PoolOptions(max_tokens=16))
+    key = await platform.add_account("acme")
+    await upload(platform, key, folder)
+    assert (await told(platform, key, "GET", f"{MODELS}/mine"))["contextLength"] == 16
+    assert (await embed(platform, key, ["a " * 14])).json()["usage"]["prompt_tokens"] == 16
+    answer = await embed(platform, key, ["a " * 15])
+    assert answer.status_code == 400
+    assert "17 tokens long, special tokens included; this model's limit is 16" in answer.json()["error"]["message"]
+    platform.close()
+
+
 async def test_models_that_do_not_fit_together_take_turns(
     database: Database, store: LocalObjects, tmp_path: Path
 ) -> None:
