@@ -164,3 +164,13 @@ async def test_object_that_is_written_anew_leaves_the_folder_as_it_was(objects: 
     await objects.write("models/acme/other", pieces(b"another"), expect=Expected())
     await objects.move("models/acme/other", key)
     assert contents_of(folder)["model.safetensors"] == b"weights"
+
+
+async def test_link_in_the_store_leads_into_no_folder(tmp_path: Path, objects: LocalObjects) -> None:
+    (tmp_path / "secret").write_bytes(b"weights")
+    path = tmp_path / "objects" / "models" / "acme" / "1" / "model.safetensors"
+    path.unlink()
+    path.symlink_to(tmp_path / "secret")
+    with pytest.raises(UnavailableError):
+        await ModelFolders(tmp_path / "models", objects).folder_of("models/acme/1", FILES)
+    assert contents_of(tmp_path / "models") == {}

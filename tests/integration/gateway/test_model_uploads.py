@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import pickle
 import struct
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from embergate.engine.loaded_model import LoadedModel
+from embergate.engine.loading.loader import SourceOptions
 from tests.integration.gateway.platform import Platform, on_sqlite_only
 from tests.integration.gateway.uploading import (
     MODELS,
@@ -251,15 +258,21 @@ async def test_what_a_folder_says_to_run_is_never_run(
     assert answer.status_code == 200, answer.text
     unread = {warning.partition(" is kept")[0] for warning in answer.json()["warnings"]}
     assert unread == {"chat_template.jinja", "modeling_evil.py", "e.py", "__init__.py", "sitecustomize.py"}
-    assert (await embed(platform, key, ["{{ 7 * 7 }}"])).status_code == 200
+    text = "{{ 7 * 7 }}"
+    found = (await embed(platform, key, [text])).json()
+    model = LoadedModel.open(folder, source=SourceOptions(offline=True))
+    np.testing.assert_allclose(found["data"][0]["embedding"], model.encode([text])[0], atol=1e-6)
+    assert found["usage"]["prompt_tokens"] == len(model.tokenizer.encode_texts([text])[0].input_ids)
+    model.close()
     assert not mark.exists()
 
 
-def _overlapping(content: bytes) -> bytes:
+def _changed(content: bytes, change: Callable[[dict[str, Any], str, str], None]) -> bytes:
+    """Return a safetensors file with what it says of its first two tensors changed."""
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
     first, second = [name for name in header if name != "__metadata__"][:2]
-    header[second] = header[first]
+    change(header, first, second)
     raw = json.dumps(header).encode()
     return struct.pack("<Q", len(raw)) + raw + content[8 + size :]
 
@@ -270,10 +283,26 @@ async def test_hostile_files_are_refused_and_nothing_is_written_outside(
 ) -> None:
     files = files_in(folder)
     config = json.loads(files["config.json"])
+    weights = files["model.safetensors"]
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10 << 20))
     modules = json.loads(files["modules.json"])
     modules[1]["path"] = "../../../etc"
     cases = {
-        "overlaps": {"model.safetensors": _overlapping(files["model.safetensors"])},
+        "overlaps": {"model.safetensors": _changed(weights, lambda header, a, b: header.update({b: header[a]}))},
+        "needs": {"model.safetensors": _changed(weights, lambda header, a, _: header[a].update(shape=[2**40]))},
+        "is truncated: fetch it again": {"model.safetensors": weights[:-100]},
+        # What would be tera- or gigabytes if anything here took it apart.
+        "it is truncated or not safetensors": {"model.safetensors": gzip.compress(bytes(10 << 20))},
+        "or not safetensors: fetch it": {"model.safetensors": zipped.getvalue()},
+        "tokenizer.json is not JSON": {"tokenizer.json": gzip.compress(bytes(10 << 20))},
+        # As Git stores a symbolic link.
+        "sentence_bert_config.json is not JSON": {"sentence_bert_config.json": b"../../../../etc/passwd"},
+        "tokenizer_config.json is not JSON": {"tokenizer_config.json": b"[" * 100_000},
+        "tokenizer_config.json has 10000 keys": {
+            "tokenizer_config.json": json.dumps({f"k{n}": n for n in range(10_000)}).encode()
+        },
         "its header claims": {"model.safetensors": struct.pack("<Q", 2**62) + b"{}"},
         "keys, more than": {"config.json": json.dumps({**config, **{f"k{n}": n for n in range(10_000)}}).encode()},
         "a folder inside the model": {"modules.json": json.dumps(modules).encode()},
