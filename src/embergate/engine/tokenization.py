@@ -121,9 +121,9 @@ class TextTokenizer:
                 if not truncate:
                     self._refuse_giants(prepared, first_index)
                 encodings = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=self._add_special_tokens)
+                num_prompt_tokens = self._count_prompt(prompt)
         except (TypeError, UnicodeEncodeError):
             raise _not_unicode(texts, first_index) from None
-        num_prompt_tokens = self._count_prompt(prompt)
         return [
             self._checked(np.array(encoding.ids, np.int32), index, num_prompt_tokens, truncate=truncate)
             for index, encoding in enumerate(encodings, first_index)
