@@ -188,3 +188,22 @@ async def test_arrivals_after_the_check_change_nothing(
     await platform.gateway.models.pool.close()
     await platform.gateway.models.folders.sweep(nothing, -1.0)
     np.testing.assert_array_equal(await vectors(platform, key, "accounts/acme/models/mine"), before)
+
+
+async def test_two_checks_of_the_same_files_at_once_both_find_them_right(
+    platform: Platform, objects: SlowObjects, tmp_path: Path
+) -> None:
+    files = files_in(model_folder(tmp_path / "published"))
+    key = await platform.add_account("acme")
+    await create(platform, key)
+    await send(platform, key, files)
+    answers = []
+
+    async def meanwhile() -> None:
+        answers.append(await validate(platform, key))
+
+    objects.meanwhile = meanwhile
+    answers.append(await validate(platform, key))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert (await told(platform, key, "GET", f"{MODELS}/mine"))["state"] == "READY"
+    assert folders_tell_the_truth(platform)

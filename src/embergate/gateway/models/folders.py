@@ -130,10 +130,8 @@ class ModelFolders:
 
 def _is_there(home: Path) -> bool:
     """Tell whether a folder is there, and keep it from being swept for now."""
-    try:
+    with suppress(OSError):  # it is not there, or may only be read
         os.utime(home)
-    except FileNotFoundError:
-        return False
     return (home / NAME).is_dir()
 
 
