@@ -31,14 +31,13 @@ def import_worker(gateway: GatewayDeps, *, num_slots: int, rules: WorkerRules | 
 
 
 @asynccontextmanager
-async def working(worker: Worker | None) -> AsyncIterator[None]:
-    """Let a worker work until the end, if there is one; then it ends what it has begun, or gives it back."""
-    if worker is None:
-        yield
-        return
-    task = asyncio.create_task(worker.run())
+async def working(*workers: Worker) -> AsyncIterator[None]:
+    """Let workers work until the end; then all at once end what they have begun, or give it back."""
+    tasks = [asyncio.create_task(worker.run()) for worker in workers]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

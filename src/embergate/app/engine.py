@@ -117,11 +117,12 @@ def serving_lifespan(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load_all(deps, settings, on_failure))
         upkeep = asyncio.create_task(keep_up(gateway))
-        num_batches, num_imports = settings.batch_slots, settings.import_slots
-        async with (
-            working(batch_worker(deps, gateway, num_slots=num_batches) if num_batches else None),
-            working(import_worker(gateway, num_slots=num_imports) if num_imports else None),
-        ):
+        workers = []
+        if settings.batch_slots:
+            workers.append(batch_worker(deps, gateway, num_slots=settings.batch_slots))
+        if settings.import_slots:
+            workers.append(import_worker(gateway, num_slots=settings.import_slots))
+        async with working(*workers):
             yield
         loading.cancel()
         upkeep.cancel()

@@ -223,6 +223,7 @@ async def test_source_that_is_not_allowed_is_refused_before_anything_is_begun(pl
     assert (await told(platform, key, "GET", OPERATIONS))["operations"] == []
 
 
+@on_sqlite_only
 async def test_import_whose_time_is_up_ends_and_leaves_an_empty_model(
     platform: Platform, key: str, files: dict[str, bytes], s3_endpoint: str, bucket: str
 ) -> None:
@@ -254,6 +255,7 @@ async def test_secrets_are_named_never_sent_and_an_admins_to_use(
     assert (await start(platform, writer, without)).status_code == 200
 
 
+@on_sqlite_only
 async def test_import_goes_on_with_another_worker_and_says_what_it_waits_for(
     platform: Platform, key: str, files: dict[str, bytes], hub: Hub
 ) -> None:
@@ -277,6 +279,7 @@ async def test_account_has_five_imports_at_once(platform: Platform, key: str) ->
         assert answer.status_code == (200 if number < 5 else 429)
 
 
+@on_sqlite_only
 async def test_model_of_the_hub_is_fetched_at_one_commit_and_the_token_goes_to_the_hub_alone(
     platform: Platform, key: str, files: dict[str, bytes], hub: Hub, hub_url: str
 ) -> None:

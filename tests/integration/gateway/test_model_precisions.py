@@ -73,6 +73,7 @@ async def test_prepared_precision_is_measured_published_and_served_under_its_nam
     assert (await told(platform, key, "GET", f"/v1/models/{NAME}:int8"))["precision"] == "int8"
 
 
+@on_sqlite_only
 async def test_each_precision_is_told_of_once_and_outlives_changes_of_the_model(
     platform: Platform, key: str, folder: Path
 ) -> None:
@@ -106,6 +107,7 @@ def make_int8_useless(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors")
 
 
+@on_sqlite_only
 async def test_precision_that_strays_is_refused_with_the_figures_and_not_served(
     platform: Platform, key: str, folder: Path
 ) -> None:

@@ -19,6 +19,7 @@ import orjson
 from embergate.engine.loading.sources import FILE_PATTERNS, IGNORED_PATTERNS
 from embergate.errors import FailedPreconditionError, UnavailableError
 from embergate.gateway.models.imports.sources import Place, SourceFile
+from embergate.web.certificates import trusted_certificates
 
 MAX_LIST_BYTES: Final = 8 << 20
 MAX_REDIRECTS: Final = 5
@@ -64,7 +65,7 @@ class HubSource:
         """Open what is at a path of the Hub, or where that sends us."""
         url = self._hub.copy_with(raw_path=(self._hub.path.rstrip("/") + path).encode())
         try:
-            async with httpx2.AsyncClient(timeout=TIMEOUT) as http:
+            async with httpx2.AsyncClient(timeout=TIMEOUT, verify=trusted_certificates()) as http:
                 for _ in range(MAX_REDIRECTS):
                     request = http.build_request("GET", url, headers=self._headers(url))
                     response = await http.send(request, stream=True)
