@@ -207,6 +207,13 @@ class Settings(BaseSettings):
         description="Megabytes that the weights of uploaded models may take in memory together; what was used longest ago "
         "makes room. The models of `models` are not counted, and stay.",
     )
+    model_max_tokens: int = Field(
+        8192,
+        ge=16,
+        le=1 << 20,
+        description="Most tokens of one input to an uploaded model, whatever its files say. An input is one forward pass, and "
+        "others wait for it: its time and memory grow with the square, to some gigabyte at 8,192 and 16 of them at 32,768.",
+    )
     model_idle_s: int = Field(
         1800, ge=1, description="Seconds after which an uploaded model that nobody uses is unloaded."
     )

@@ -27,6 +27,11 @@ class Loader:
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         self.error: ModelError | None = None
+        # What a model takes, if that is not what its files have.
+        self.served_bytes = 0
+
+    def weigh(self, _folder: Path, _precision: Precision | None) -> int:
+        return self.served_bytes
 
     def open(self, folder: Path, _precision: Precision | None) -> LoadedModel:
         self.num_loads += 1
@@ -52,8 +57,8 @@ def loader(tmp_path: Path) -> Loader:
 def pool_of(loader: Loader, clock: Callable[[], float] | None = None) -> ModelPool:
     """Return a pool with room for two models."""
     if clock is None:
-        return ModelPool(loader.open, max_bytes=100, idle_s=60)
-    return ModelPool(loader.open, max_bytes=100, idle_s=60, clock=clock)
+        return ModelPool(loader.open, loader.weigh, max_bytes=100, idle_s=60)
+    return ModelPool(loader.open, loader.weigh, max_bytes=100, idle_s=60, clock=clock)
 
 
 async def use(pool: ModelPool, content: Content) -> LoadedModel:
@@ -101,6 +106,24 @@ async def test_model_larger_than_all_the_room_names_the_setting(loader: Loader) 
     with pytest.raises(FailedPreconditionError, match="EMBERGATE_MODEL_MEMORY_MB"):
         await use(pool_of(loader), loader.content("a", 101))
     assert loader.num_loads == 0
+
+
+async def test_model_that_is_larger_in_memory_than_in_its_files_is_weighed_before_it_is_loaded(loader: Loader) -> None:
+    pool = pool_of(loader)
+    await use(pool, loader.content("a"))
+    loader.served_bytes = 80
+    async with pool.using(loader.content("b")):
+        assert loaded(pool, "a", "b") == ["b"]  # the other one had to go
+    loader.served_bytes = 101
+    with pytest.raises(FailedPreconditionError, match="take 101 bytes"):
+        await use(pool, loader.content("c"))
+    assert loader.num_loads == 2
+    assert loaded(pool, "b", "c") == ["b"]
+    loader.served_bytes = 80
+    async with pool.using(loader.content("b")):
+        with pytest.raises(ModelLoadingError, match="other models use all of the memory"):
+            await use(pool, loader.content("c", 20))
+    assert loader.num_loads == 2
 
 
 async def test_nobody_waits_longer_than_told_and_the_load_goes_on(loader: Loader) -> None:

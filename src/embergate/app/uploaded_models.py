@@ -16,6 +16,7 @@ from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import Precision
 from embergate.engine.model_pool import ModelPool
 from embergate.engine.registry import Registry
+from embergate.engine.weighing import served_bytes
 from embergate.errors import ConfigurationError
 from embergate.gateway.models.folders import ModelFolders
 from embergate.gateway.models.imports.sources import ImportRules
@@ -38,6 +39,12 @@ class PoolOptions:
     wait_s: float = 540.0
     precision: Precision = Precision.AUTO
     compute: ComputeOptions = field(default_factory=ComputeOptions)
+    max_tokens: int = 8192
+
+    @property
+    def source(self) -> SourceOptions:
+        """How the folders of uploaded models are read: nothing is fetched, and nothing in them trusted."""
+        return SourceOptions(offline=True, is_foreign=True, max_tokens=self.max_tokens)
 
 
 def pool_options(settings: Settings) -> PoolOptions:
@@ -48,21 +55,27 @@ def pool_options(settings: Settings) -> PoolOptions:
         settings.request_timeout_s * WAITING_PART,
         Precision(settings.precision),
         ComputeOptions(settings.num_threads, settings.num_streams),
+        settings.model_max_tokens,
     )
 
 
 def model_parts(database: Database, files: FileOptions, options: PoolOptions) -> ModelParts:
     """Return what both planes know of models; nothing is loaded yet."""
-    pool = ModelPool(partial(open_uploaded, options=options), max_bytes=options.max_bytes, idle_s=options.idle_s)
+    pool = ModelPool(
+        partial(open_uploaded, options=options),
+        lambda folder, precision: served_bytes(folder, precision or options.precision),
+        max_bytes=options.max_bytes,
+        idle_s=options.idle_s,
+    )
     folders = ModelFolders(files.models_folder, files.objects)
     uploaded = UploadedModels(database, pool, folders, wait_s=options.wait_s)
-    return ModelParts(Registry(), pool, folders, uploaded)
+    return ModelParts(Registry(), pool, folders, uploaded, options.source)
 
 
 def open_uploaded(folder: Path, precision: Precision | None, options: PoolOptions) -> LoadedModel:
     """Load an uploaded model, in the server's precision if None. Blocks; raises: ModelError."""
     return LoadedModel.open(
-        folder, precision=precision or options.precision, compute=options.compute, source=SourceOptions(offline=True)
+        folder, precision=precision or options.precision, compute=options.compute, source=options.source
     )
 
 

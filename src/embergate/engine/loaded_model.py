@@ -74,6 +74,12 @@ class LoadedModel:
         """The fingerprint of the model's own, uncut vectors without a prompt."""
         return self.fingerprint_of()
 
+    @property
+    def weights_bytes(self) -> int:
+        """What the network's weights and those of the layers behind it take, in bytes."""
+        dense = sum(4 * stage.in_features * stage.out_features for stage in self.spec.pooling.dense)
+        return self.backend.weights_bytes + dense
+
     def fingerprint_of(self, *, dimensions: int | None = None, normalize: bool | None = None, prompt: str = "") -> str:
         """Return a short stable hash of everything that a vector depends on besides the text."""
         chosen = [dimensions or self.spec.dimensions, self.normalizes(normalize), prompt]

@@ -21,6 +21,8 @@ from embergate.errors import FailedPreconditionError, ModelLoadingError
 
 # In a precision, or in the server's own.
 OpenModel = Callable[[Path, Precision | None], LoadedModel]
+# How many bytes a model's weights will take.
+Weigh = Callable[[Path, Precision | None], int]
 Key = tuple[str, Precision | None]
 
 
@@ -64,13 +66,15 @@ class ModelPool:
     def __init__(
         self,
         open_model: OpenModel,
+        weigh: Weigh,
         *,
         max_bytes: int,
         idle_s: float,
         clock: Callable[[], float] = monotonic_s,
     ) -> None:
-        """Load nothing yet. `open_model` blocks; a model that nobody used for `idle_s` seconds may be unloaded."""
+        """Load nothing yet. `open_model` and `weigh` block; a model that nobody used for `idle_s` seconds may be unloaded."""
         self._open_model = open_model
+        self._weigh = weigh
         self._max_bytes = max_bytes
         self._idle_s = idle_s
         self._clock = clock
@@ -136,19 +140,31 @@ class ModelPool:
 
     async def _load(self, content: Content) -> LoadedModel:
         try:
-            model = await asyncio.to_thread(self._open_model, await content.folder(), content.precision)
+            folder = await content.folder()
+            self._take_room(content, await asyncio.to_thread(self._weigh, folder, content.precision))
+            model = await asyncio.to_thread(self._open_model, folder, content.precision)
         except BaseException:
             self._models.pop(content.key, None)
             raise
         pooled = self._models.get(content.key)
         if pooled is not None:  # what the weights take as they are served, which files do not tell
-            pooled.num_bytes, pooled.loaded_at = model.backend.weights_bytes, now()
+            pooled.num_bytes, pooled.loaded_at = model.weights_bytes, now()
         return model
+
+    def _take_room(self, content: Content, num_bytes: int) -> None:
+        """Hold as much as a model will take, in place of what its files have; see `using`."""
+        pooled = self._models.get(content.key)
+        if pooled is not None:
+            held, pooled.num_bytes = pooled.num_bytes, 0
+            try:
+                self._make_room(max(held, num_bytes))
+            finally:
+                pooled.num_bytes = max(held, num_bytes)
 
     def _make_room(self, num_bytes: int) -> None:
         if num_bytes > self._max_bytes:
             raise FailedPreconditionError(
-                f"the model's weights have {num_bytes} bytes, and all uploaded models together may take "
+                f"the model's weights take {num_bytes} bytes, and all uploaded models together may take "
                 f"{self._max_bytes}; whoever runs this server can raise EMBERGATE_MODEL_MEMORY_MB",
                 param="model",
             )

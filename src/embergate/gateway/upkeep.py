@@ -129,8 +129,11 @@ async def unload_models(gateway: GatewayDeps) -> None:
 
 async def sweep_model_folders(gateway: GatewayDeps) -> None:
     """Remove the folders of models that were deleted. Raises: UnavailableError."""
-    async with gateway.database.reading() as db:
-        needed = await contents_of_all(db)
+
+    async def needed() -> set[str]:
+        async with gateway.database.reading() as db:
+            return await contents_of_all(db)
+
     await gateway.models.folders.sweep(needed, UNFINISHED_FOR.total_seconds())
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import update
 
 from embergate.app.objects import FileOptions
 from embergate.clock import now
+from embergate.gateway.files.doomed import delete_doomed
 from embergate.gateway.models.imports.sources import ImportRules
 from embergate.storage.database import Database
 from embergate.storage.objects.local import LocalObjects
@@ -66,6 +67,22 @@ async def key(platform: Platform) -> str:
 def source_of(endpoint: str, bucket: str, **more: str) -> dict[str, Any]:
     keys = {"accessKeyId": "id", "accessSecret": SECRET}
     return {"awsS3Source": {"s3Bucket": bucket, "s3Path": "some/folder/", "endpoint": endpoint, **keys, **more}}
+
+
+@on_sqlite_only
+async def test_import_takes_the_place_of_what_was_uploaded_and_refused(
+    platform: Platform, key: str, files: dict[str, bytes], s3_endpoint: str, bucket: str
+) -> None:
+    await send(platform, key, {**files, "config.json": bytes(len(files["config.json"]))})
+    assert (await validate(platform, key)).status_code == 400
+    fill(s3_endpoint, bucket, "some/folder", files)
+    async with importing(platform):
+        operation = await start(platform, key, source_of(s3_endpoint, bucket))
+        assert (await wait_for(platform, key, operation.json()))["error"] is None
+    await delete_doomed(platform.database, platform.gateway.objects)
+    found = [info.key.split("/", 3)[3] async for info in platform.gateway.objects.list("models")]
+    assert sorted(found) == sorted(files)
+    assert (await embed(platform, key, ["a fox"])).status_code == 200
 
 
 async def test_model_in_a_bucket_is_fetched_checked_and_served(

@@ -29,6 +29,8 @@ LENGTH_FILES: Final = tuple(
 ENCODERS: Final = {"Transformer", "StaticEmbedding"}
 ACTIVATION_NAMES: Final = ("Identity", "Tanh", "ReLU", "Sigmoid", "GELU")
 MAX_MODULES: Final = 16
+# It is tokenised anew for each text; the longest published ones have some hundred.
+MAX_PROMPT_CHARACTERS: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,8 @@ def _read_prompts(path: Path) -> tuple[dict[str, str], str | None]:
         return {}, None
     reader = ConfigReader.from_file(path)
     prompts = reader.object("prompts").values
-    if not all(isinstance(text, str) for text in prompts.values()):
-        raise reader.error("prompts", "an object of strings")
+    if not all(isinstance(text, str) and len(text) <= MAX_PROMPT_CHARACTERS for text in prompts.values()):
+        raise reader.error("prompts", f"an object of strings of at most {MAX_PROMPT_CHARACTERS} characters")
     default = reader.string("default_prompt_name", default="") or None
     if default is not None and default not in prompts:
         raise reader.error("default_prompt_name", "one of " + ", ".join(prompts))

@@ -90,7 +90,8 @@ async def get_model_download_endpoint(call: CurrentCall, model_id: str, query: R
     """Return a URL for each file, good for ten minutes."""
     row = await store.get(call.db, call.account_id, model_id)
     urls, place = call.deps.signer.at(call.base_url), store.place_of(row)
-    found = {name: await place.download_url(urls, name) for name in await store.files_of(call.db, row)}
+    files = await store.files_of(call.db, row)
+    found = {name: await place.download_url(urls, file.path(name)) for name, file in files.items()}
     return answer(ModelUrls(filename_to_signed_urls=found), query.read_mask)
 
 

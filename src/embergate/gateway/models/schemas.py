@@ -277,9 +277,9 @@ class PrepareModelBody(Message):
 class ValidateParameters(QueryParameters):
     """The query of ValidateModelUpload."""
 
-    skip_hf_config_validation: Bool = Field(False, description="Changes nothing: what is served must be right.")
-    trust_remote_code: Bool = Field(False, description="Refused: a model's own code is never run.")
-    config_only: Bool = Field(False, description="Look at the configuration alone; the model stays UPLOADING.")
+    skip_hf_config_validation: bool = Field(False, description="Changes nothing: what is served must be right.")
+    trust_remote_code: bool = Field(False, description="Refused: a model's own code is never run.")
+    config_only: bool = Field(False, description="Look at the configuration alone; the model stays UPLOADING.")
 
 
 class ValidateModelUploadResponse(Message):

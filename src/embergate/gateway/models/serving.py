@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from embergate.engine.loading.catalog import price_class_nanousd
+from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.loading.spec import Precision
 from embergate.engine.model_pool import Content, ModelPool
 from embergate.engine.registry import CATALOG_ACCOUNT, Registry, ServedModel, model_id, resource_names
@@ -169,5 +170,7 @@ class ModelParts:
     pool: ModelPool
     folders: ModelFolders
     uploaded: UploadedModels
+    # How the folders of uploaded models are read.
+    source: SourceOptions
     # Held by whoever measures a model: two at once would slow each other down.
     measuring: asyncio.Lock = field(default_factory=asyncio.Lock)

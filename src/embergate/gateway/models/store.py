@@ -35,10 +35,15 @@ MODELS: Final = ResourceType(
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A file's size in bytes, and its sha256 in hex, which is empty until it was read."""
+    """A file's size in bytes; its sha256 in hex, empty until it was read; and the folder that it arrived in, if any."""
 
     size: int
     sha256: str = ""
+    folder: str = ""
+
+    def path(self, name: str) -> str:
+        """Return where the file of this name is, below its model's folder."""
+        return f"{self.folder}/{name}" if self.folder else name
 
 
 async def find(db: AsyncSession, account_id: str, model_id: str, *, for_update: bool = False) -> ModelRow | None:
@@ -81,9 +86,9 @@ async def contents_of_all(db: AsyncSession) -> set[str]:
 
 async def files_of(db: AsyncSession, row: ModelRow) -> dict[str, ModelFile]:
     """Return what is known of each file by its name, in the order of the names."""
-    statement = select(ModelFileRow.filename, ModelFileRow.size, ModelFileRow.sha256).where(_is_of(row))
-    found = (await db.execute(statement.order_by(ModelFileRow.filename))).all()
-    return {name: ModelFile(size, sha256) for name, size, sha256 in found}
+    columns = ModelFileRow.filename, ModelFileRow.size, ModelFileRow.sha256, ModelFileRow.folder
+    found = (await db.execute(select(*columns).where(_is_of(row)).order_by(ModelFileRow.filename))).all()
+    return {name: ModelFile(size, sha256, folder) for name, size, sha256, folder in found}
 
 
 async def replace_files(db: AsyncSession, row: ModelRow, files: Mapping[str, ModelFile]) -> None:
@@ -96,6 +101,7 @@ async def replace_files(db: AsyncSession, row: ModelRow, files: Mapping[str, Mod
             "filename": name,
             "size": file.size,
             "sha256": file.sha256,
+            "folder": file.folder,
         }
         for name, file in files.items()
     ]

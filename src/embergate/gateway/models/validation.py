@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -24,6 +24,7 @@ from embergate.errors import FailedPreconditionError, ModelError
 from embergate.gateway.call import Call
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.models import store
+from embergate.gateway.models.arrivals import Received, give_up_superseded, take_over
 from embergate.gateway.models.imports.runs import require_none
 from embergate.gateway.models.names import content_sha256, is_read, weights_bytes
 from embergate.gateway.models.schemas import (
@@ -67,31 +68,52 @@ async def validate(call: Call, model_id: str, query: ValidateParameters) -> list
         if row.state == ModelState.READY:
             return []
         await require_none(db, row)
+    place = store.place_of(row)
+    received = await take_over(call.deps.objects, place, announced)
+    call.on_failure.append(partial(_note_received, row, received))
+    _require_all(announced, received, is_partial=query.config_only)
     try:
-        checked = await examine(call.deps, row, announced, config_only=query.config_only)
+        checked = await examine(call.deps, row, received, config_only=query.config_only)
     except InvalidArgumentError as error:
         call.on_failure.append(partial(_note_refusal, row, error.message))
         raise
     warnings = [f"{name} is kept, and not read by this server" for name in checked.files if not is_read(name)]
     warnings += [SKIPPED_NOTHING] if query.skip_hf_config_validation else []
-    if not query.config_only:
+    if query.config_only:
+        await _note_received(row, received, call.db)
+    else:
         await keep(call.db, row, announced, checked)
+        await give_up_superseded(call.db, place, received)
         call.after_commit.append(call.deps.models.uploaded.forget)
     return warnings
 
 
-async def examine(
-    deps: GatewayDeps, row: ModelRow, announced: Mapping[str, ModelFile], *, config_only: bool = False
-) -> Checked:
+def _require_all(announced: Mapping[str, ModelFile], received: Received, *, is_partial: bool) -> None:
+    if not announced:
+        raise FailedPreconditionError("no file was uploaded: ask for upload endpoints first", param="name")
+    missing = [name for name in announced if name not in received.files]
+    if missing and not is_partial:
+        more = f" and {len(missing) - MAX_TOLD} more" if len(missing) > MAX_TOLD else ""
+        raise FailedPreconditionError(f"not uploaded yet: {', '.join(missing[:MAX_TOLD])}{more}", param=missing[0])
+
+
+async def examine(deps: GatewayDeps, row: ModelRow, received: Received, *, config_only: bool = False) -> Checked:
     """Read a model's files, and load the model once, in no transaction: it may take long.
 
-    Raises: FailedPreconditionError; InvalidArgumentError; as `validate`.
+    Raises: InvalidArgumentError; as `validate`.
     """
-    files = await _received(deps.objects, row, announced, is_partial=config_only)
-    report = await _checked(deps.models, row, files, config_only=config_only)
+    place, parts = store.place_of(row), deps.models
+    folder, files = await parts.folders.make(place.folder, received.files)
+    report = await asyncio.to_thread(check_folder, folder, parts.source, config_only=config_only)
+    if report.problems:
+        raise _refusal(report.problems)
     if not config_only:
-        await _prove(deps.models, row, files)
-    return Checked(files, report)
+        await _prove(parts, row, files)
+    unread = [name for name in received.files if name not in files]
+    for name in unread:
+        file = received.files[name]
+        files[name] = replace(file, sha256=await _sha256(deps.objects, place.key(file.path(name))))
+    return Checked(dict(sorted(files.items())), report)
 
 
 async def keep(db: AsyncSession, row: ModelRow, announced: Mapping[str, ModelFile], checked: Checked) -> ModelRow:
@@ -99,30 +121,14 @@ async def keep(db: AsyncSession, row: ModelRow, announced: Mapping[str, ModelFil
     found = checked.report.found
     assert found is not None, "a folder without problems is a model. This is a bug."
     kept = await store.find(db, row.account_id, row.id, for_update=True)
-    if kept is None or kept.uid != row.uid or _sizes(await store.files_of(db, kept)) != _sizes(announced):
+    files = await store.files_of(db, kept) if kept is not None and kept.uid == row.uid else {}
+    if kept is not None and kept.state == ModelState.READY and files == checked.files:
+        return kept  # another call has just done so
+    if kept is None or kept.state != ModelState.UPLOADING or files != announced:
         raise FailedPreconditionError("the model was changed while it was read; try again", param="name")
     await store.replace_files(db, kept, checked.files)
     _make_ready(kept, checked.files, found.spec, checked.report.num_parameters)
     return kept
-
-
-async def _received(
-    objects: Objects, row: ModelRow, announced: Mapping[str, ModelFile], *, is_partial: bool
-) -> dict[str, ModelFile]:
-    """Move what was uploaded to where no upload reaches it, and return the files with their digests."""
-    if not announced:
-        raise FailedPreconditionError("no file was uploaded: ask for upload endpoints first", param="name")
-    place = store.place_of(row)
-    there = {name: await place.take_over(objects, name, file.size) for name, file in announced.items()}
-    missing = [name for name, is_there in there.items() if not is_there]
-    if missing and not is_partial:
-        more = f" and {len(missing) - MAX_TOLD} more" if len(missing) > MAX_TOLD else ""
-        raise FailedPreconditionError(f"not uploaded yet: {', '.join(missing[:MAX_TOLD])}{more}", param=missing[0])
-    return {
-        name: ModelFile(file.size, await _sha256(objects, place.key(name)))
-        for name, file in announced.items()
-        if there[name]
-    }
 
 
 async def _sha256(objects: Objects, key: str) -> str:
@@ -131,16 +137,6 @@ async def _sha256(objects: Objects, key: str) -> str:
         async for chunk in chunks:
             await asyncio.to_thread(digest.update, chunk)
     return digest.hexdigest()
-
-
-async def _checked(
-    parts: ModelParts, row: ModelRow, files: Mapping[str, ModelFile], *, config_only: bool
-) -> FolderReport:
-    folder = await parts.folders.folder_of(store.place_of(row).folder, files)
-    report = await asyncio.to_thread(check_folder, folder, config_only=config_only)
-    if report.problems:
-        raise _refusal(report.problems)
-    return report
 
 
 def _refusal(problems: Sequence[str]) -> InvalidArgumentError:
@@ -161,6 +157,17 @@ async def _prove(parts: ModelParts, row: ModelRow, files: Mapping[str, ModelFile
         raise _refusal([error.message]) from error
 
 
+async def _note_received(row: ModelRow, received: Received, db: AsyncSession) -> None:
+    """Say in which folders the files arrived that count from now on: whoever still reads others is not to keep them."""
+    kept = await store.find(db, row.account_id, row.id, for_update=True)
+    if kept is None or kept.uid != row.uid or kept.state != ModelState.UPLOADING:
+        return
+    announced = await store.files_of(db, kept)
+    found = {name: received.files.get(name, file) for name, file in announced.items()}
+    await store.replace_files(db, kept, {n: found[n] if found[n].size == f.size else f for n, f in announced.items()})
+    await give_up_superseded(db, store.place_of(kept), received)
+
+
 async def _note_refusal(row: ModelRow, message: str, db: AsyncSession) -> None:
     """Keep the reasons in the model's status, until its files are checked again."""
     kept = await store.find(db, row.account_id, row.id, for_update=True)
@@ -172,10 +179,6 @@ def _run_once(model: LoadedModel) -> None:
     rows = model.tokenizer.encode_texts([PROOF], truncate=True)
     if not np.isfinite(model.run(rows)).all():
         raise ModelError(f"the model gives NaN or infinite vectors in {model.backend.precision}")
-
-
-def _sizes(files: Mapping[str, ModelFile]) -> dict[str, int]:
-    return {name: file.size for name, file in files.items()}
 
 
 def _make_ready(row: ModelRow, files: Mapping[str, ModelFile], spec: ModelSpec, num_parameters: int) -> None:

@@ -19,6 +19,7 @@ from embergate.errors import FailedPreconditionError, InvalidRequestError, NotFo
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.files.place import check_sizes
 from embergate.gateway.models import store
+from embergate.gateway.models.arrivals import fetched, give_up_superseded, take_over
 from embergate.gateway.models.imports.buckets import BucketSource
 from embergate.gateway.models.imports.hub import HubSource
 from embergate.gateway.models.imports.runs import KIND, Order
@@ -57,7 +58,8 @@ class ImportHandler:
     async def prepare(self, context: Context, plan: Plan) -> Outcome:
         """List the source's files, and choose those that a model may have. See `Handler`."""
         order = Order.of(context.job.payload)
-        await self._row(context.job, order)
+        place = store.place_of(await self._row(context.job, order))
+        uploaded = await take_over(self._gateway.objects, place, {})
         with _final():
             found = await (await self._source(context.job, order)).list()
             files = _chosen(found)
@@ -69,6 +71,7 @@ class ImportHandler:
             if row is None or row.uid != order.model_uid:
                 raise _gone()
             await store.replace_files(db, row, sizes)
+            await give_up_superseded(db, place, uploaded)
 
         return Outcome(commit=commit)
 
@@ -93,7 +96,8 @@ class ImportHandler:
         async with self._gateway.database.reading() as db:
             announced = await store.files_of(db, row)
         with _final():
-            checked = await examine(self._gateway, row, announced)
+            received = await fetched(self._gateway.objects, store.place_of(row), announced)
+            checked = await examine(self._gateway, row, received)
 
         async def commit(db: AsyncSession) -> None:
             with _final():
