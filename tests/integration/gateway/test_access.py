@@ -162,7 +162,7 @@ def refusal_of(answer: httpx2.Response) -> tuple[str | int, str]:
 def batch_job(account_id: str, job_id: str) -> BatchJobRow:
     """Return one that has ended."""
     texts = ("display_name", "created_by", "status_message", "input_dataset_id", "continued_from_job_name")
-    counts = ("num_requests", "num_succeeded", "num_failed", "num_tokens", "needed_nanos")
+    counts = ("num_requests", "num_succeeded", "num_failed", "num_tokens", "needed_nanos", "active_ms")
     output = f"accounts/{account_id}/datasets/none"
     return BatchJobRow(
         account_id=account_id,
@@ -175,6 +175,7 @@ def batch_job(account_id: str, job_id: str) -> BatchJobRow:
         parameters={},
         is_prepared=True,
         output_dataset_id=output,
+        output_format="JSONL",
         **dict.fromkeys(texts, ""),
         **dict.fromkeys(counts, 0),
         **dict.fromkeys(("create_time", "update_time"), now()),

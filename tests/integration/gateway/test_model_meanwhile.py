@@ -65,7 +65,7 @@ async def objects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 async def platform(database: Database, objects: SlowObjects, tmp_path: Path) -> AsyncIterator[Platform]:
     made = Platform(database, files=FileOptions(objects, models_folder=tmp_path / "models"))
     yield made
-    made.close()
+    await made.close()
 
 
 def folders_tell_the_truth(platform: Platform) -> bool:

@@ -168,7 +168,7 @@ async def test_files_do_not_say_more_tokens_than_the_server_lets_any_model_have(
     answer = await embed(platform, key, ["a " * 15])
     assert answer.status_code == 400
     assert "17 tokens long, special tokens included; this model's limit is 16" in answer.json()["error"]["message"]
-    platform.close()
+    await platform.close()
 
 
 async def test_models_that_do_not_fit_together_take_turns(
