@@ -64,6 +64,19 @@ class Settings(BaseSettings):
         description="Where files are kept: a folder, or `s3://bucket/prefix`, `gs://…`, `az://container/…` (extra `cloud`; "
         "credentials from the environment). Empty for `objects` in the data directory. Several servers need one that all see.",
     )
+    import_endpoints: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        max_length=50,
+        description="Stores besides Amazon's, Azure's and the Hub that accounts may have this server import models from, "
+        "separated by commas: `https://minio.example:9000`. Redirects of theirs are followed: name none that you do not trust.",
+    )
+    hub_url: str = Field(
+        "https://huggingface.co",
+        description="The Hugging Face Hub, or a mirror, that accounts import models from; empty, or with `offline`, for none.",
+    )
+    import_slots: int = Field(
+        1, ge=0, le=16, description="Files of models that this process imports at once; 0 if it imports none."
+    )
     public_url: str = Field(
         "",
         description="How clients reach this server, as `https://embeddings.example`, for the URLs of files; fireworks-ai takes "
@@ -194,6 +207,13 @@ class Settings(BaseSettings):
         description="Megabytes that the weights of uploaded models may take in memory together; what was used longest ago "
         "makes room. The models of `models` are not counted, and stay.",
     )
+    model_max_tokens: int = Field(
+        8192,
+        ge=16,
+        le=1 << 20,
+        description="Most tokens of one input to an uploaded model, whatever its files say. An input is one forward pass, and "
+        "others wait for it: its time and memory grow with the square, to some gigabyte at 8,192 and 16 of them at 32,768.",
+    )
     model_idle_s: int = Field(
         1800, ge=1, description="Seconds after which an uploaded model that nobody uses is unloaded."
     )
@@ -224,9 +244,9 @@ class Settings(BaseSettings):
         "`otel`): `http://localhost:4318`. Empty for no spans.",
     )
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "import_endpoints", mode="before")
     @classmethod
-    def _split_models(cls, value: Any) -> Any:
+    def _split_list(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value

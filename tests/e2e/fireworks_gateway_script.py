@@ -2,13 +2,16 @@
 
 import json
 import sys
+import time
+from pathlib import Path
 
 import fireworks
 import httpx
 from fireworks import Fireworks
 from fireworks._models import BaseModel
 
-BASE, KEY = sys.argv[1:3]
+BASE, KEY, MODEL, FOLDER = sys.argv[1:5]
+DEADLINE_S = 60.0
 client = Fireworks(base_url=BASE, api_key=KEY, account_id="default")
 
 
@@ -54,10 +57,88 @@ datasets = {
     "taken": refused(lambda: client.datasets.create(dataset_id="by-url", dataset=uploaded)),
     "uncounted": refused(lambda: client.datasets.create(dataset_id="other", dataset={"user_uploaded": {}})),
 }
+
+
+def batch() -> dict[str, object]:
+    """Have the dataset's requests answered, and what the same requests are answered one by one."""
+    jobs = client.batch_inference_jobs
+    made = jobs.create(
+        batch_inference_job_id="sdk",
+        model=MODEL,
+        input_dataset_id="accounts/default/datasets/by-url",
+        output_dataset_id="answers",
+        inference_parameters={"extra_body": '{"normalize": true}'},
+        display_name="from the sdk",
+    )
+    deadline = time.monotonic() + DEADLINE_S
+    while (job := jobs.get("sdk")).state not in {"JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_EXPIRED"}:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.05)
+    urls = client.datasets.get_download_endpoint("answers").filename_to_signed_urls
+    rows = [json.loads(row)["body"] for row in ROWS.splitlines()]
+    requests = [{"model": MODEL, "normalize": True, **row} for row in rows]
+    done = {
+        "made": shown(made),
+        "ended": shown(job),
+        "listed": [listed.name for listed in jobs.list(filter="state=COMPLETED", page_size=1)],
+        "files": {name: httpx.get(url).text for name, url in urls.items()},
+        "single": [client.post("/v1/embeddings", body=request, cast_to=object) for request in requests],
+        "taken": refused(lambda: jobs.create(batch_inference_job_id="sdk", model=MODEL, input_dataset_id="by-url")),
+        "no model": refused(lambda: jobs.create(model="fireworks/none", input_dataset_id="by-url")),
+    }
+    jobs.delete("sdk")
+    done["deleted"] = refused(lambda: jobs.get("sdk"))
+    done["output"] = client.datasets.get("answers").source_job_name
+    client.datasets.delete("answers")
+    return done
+
+
+found = {"batch": batch()}
 client.datasets.delete("by-form")
 datasets["left"] = [listed.name for listed in client.datasets.list()]
-found = {
+files = {str(path.relative_to(FOLDER)): path for path in Path(FOLDER).rglob("*") if path.is_file()}
+made = client.models.create(
+    model_id="mine", model={"kind": "EMBEDDING_MODEL", "display_name": "Mine", "description": "by the sdk"}
+)
+sizes = {name: str(path.stat().st_size) for name, path in files.items()}
+early = refused(lambda: client.models.validate_upload("mine"))
+places = client.models.get_upload_endpoint("mine", filename_to_size=sizes, enable_resumable_upload=False)
+for name, url in places.filename_to_signed_urls.items():
+    headers = {
+        "content-type": "application/octet-stream",
+        "x-goog-content-length-range": f"{sizes[name]},{sizes[name]}",
+    }
+    httpx.put(url, content=files[name].read_bytes(), headers=headers).raise_for_status()
+checked = client.models.validate_upload("mine")
+prepared = client.models.prepare("mine", precision="BF16")
+embedding = client.post(
+    "/inference/v1/embeddings",
+    body={"model": "accounts/default/models/mine:bf16", "input": "a fox"},
+    cast_to=object,
+)
+models = {
+    "created": shown(made),
+    "early": early,
+    "warnings": checked.warnings,
+    "prepared": prepared,
+    "dimensions": len(embedding["data"][0]["embedding"]),
+    "listed": [listed.name for listed in client.models.list(page_size=1, filter='display_name="Mine" AND state=READY')],
+    "catalogue": [listed.name for listed in client.models.list(account_id="fireworks")],
+    "read": shown(client.models.get("mine")),
+    "updated": shown(client.models.update("mine", display_name="Yours", public=True)),
+    "contents are the same": {
+        name: httpx.get(url).content == files[name].read_bytes()
+        for name, url in client.models.get_download_endpoint("mine").filename_to_signed_urls.items()
+    },
+    "not offered": refused(lambda: client.models.prepare("mine", precision="FP8")),
+    "taken": refused(lambda: client.models.create(model_id="mine", model={"kind": "EMBEDDING_MODEL"})),
+    "no kind": refused(lambda: client.models.create(model_id="other")),
+    "deleted": client.models.delete("mine"),
+    "gone": refused(lambda: client.models.get("mine")),
+}
+found |= {
     "datasets": datasets,
+    "models": models,
     "users": [
         user.name for user in client.users.list(page_size=3, filter='email:"SDK-"', order_by="display_name desc")
     ],

@@ -7,19 +7,24 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.e2e.server import Server
+from tests.random_models import cases_of, write_model
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".clients-gateway" / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
-def heard(server: Server) -> dict[str, Any]:
+def heard(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the client makes of our answers."""
     assert PYTHON.exists(), "run `make clients` first"
-    command = [str(PYTHON), str(ROOT / "tests" / "e2e" / "fireworks_gateway_script.py"), server.base, server.key]
+    folder = tmp_path_factory.mktemp("models") / "published"
+    write_model(cases_of("bert")[0], folder, 0)
+    script = ROOT / "tests" / "e2e" / "fireworks_gateway_script.py"
+    command = [str(PYTHON), str(script), server.base, server.key, server.model(), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -85,3 +90,48 @@ def test_datasets_are_filled_in_both_ways_and_read_back(heard: dict[str, Any]) -
     assert datasets["taken"].startswith("ConflictError 409")
     assert "example_count is required for uploaded datasets" in datasets["uncounted"]
     assert datasets["left"] == ["accounts/default/datasets/by-url"]
+
+
+def test_batch_is_answered_as_single_requests_are(heard: dict[str, Any]) -> None:
+    batch = heard["batch"]
+    assert (batch["made"]["state"], batch["made"]["displayName"]) == ("JOB_STATE_VALIDATING", "from the sdk")
+    ended = batch["ended"]
+    assert (ended["state"], ended["jobProgress"]["outputRows"]) == ("JOB_STATE_COMPLETED", 2)
+    assert ended["jobProgress"]["tokensPerSecond"] > 0
+    assert batch["listed"] == ["accounts/default/batchInferenceJobs/sdk"]
+    assert batch["files"].pop("dataset/answers/error-data") == ""
+    (answers,) = batch["files"].values()
+    rows = [json.loads(line) for line in answers.splitlines()]
+    assert [row["custom_id"] for row in rows] == ["a", "b"]
+    for row, single in zip(rows, batch["single"], strict=True):
+        got, expected = row["response"]["data"][0].pop("embedding"), single["data"][0].pop("embedding")
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+        assert row["response"] == single
+
+
+def test_batch_that_is_deleted_leaves_its_output(heard: dict[str, Any]) -> None:
+    batch = heard["batch"]
+    assert batch["deleted"].startswith("NotFoundError 404: {'code': 5")
+    assert batch["output"] == "accounts/default/batchInferenceJobs/sdk"
+    assert batch["taken"].startswith("ConflictError 409: {'code': 6")
+    assert batch["no model"].startswith("NotFoundError 404: {'code': 5")
+
+
+def test_models_are_uploaded_checked_prepared_used_and_deleted(heard: dict[str, Any]) -> None:
+    models = heard["models"]
+    assert (models["created"]["state"], models["created"]["kind"]) == ("UPLOADING", "EMBEDDING_MODEL")
+    assert models["early"].startswith("BadRequestError 400: {'code': 9")
+    assert (models["warnings"], models["prepared"], models["dimensions"]) == ([], {}, 48)
+    assert models["listed"] == ["accounts/default/models/mine"]
+    assert models["catalogue"] == ["accounts/fireworks/models/all-minilm-l6-v2"]
+    read = models["read"]
+    assert (read["state"], read["description"], read["status"]["code"]) == ("READY", "by the sdk", "OK")
+    assert [one["precision"] for one in read["precisions"]] == ["BF16"]
+    assert (models["updated"]["displayName"], models["updated"]["public"]) == ("Yours", True)
+    assert len(models["contents are the same"]) == len(read["baseModelDetails"]["huggingfaceFiles"])
+    assert all(models["contents are the same"].values())
+    assert "FP8 is not offered here" in models["not offered"]
+    assert models["taken"].startswith("ConflictError 409")
+    assert models["no kind"].startswith("BadRequestError 400: {'code': 3")
+    assert models["deleted"] == {}
+    assert models["gone"].startswith("NotFoundError 404")

@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
-from embergate.errors import InvalidRequestError
+from embergate.errors import InvalidRequestError, UnavailableError
 from embergate.gateway.batch_jobs import rows as batch_rows
 from embergate.gateway.batch_jobs.rows import RowChecker, RowProblem, lines_of, read_row
 from embergate.gateway.datasets.jsonl import BYTE_ORDER_MARK
 from embergate.storage.key_set import KeySet
 
 
-def accept(body: Mapping[str, Any]) -> None:
+def accept(body: Mapping[str, Any]) -> int:
     if "bad" in body:
         raise InvalidRequestError("bad is not allowed")
+    given = body["input"]
+    return len(given) if isinstance(given, list) and not isinstance(given[0], int) else 1
 
 
 @pytest.fixture
@@ -84,13 +86,26 @@ def test_rows_that_are_done_are_left_out_and_so_are_chunks_of_nothing_else(
     assert (checker.num_requests, len(chunks)) == (3, 2)
 
 
+def test_chunk_ends_with_the_row_that_brings_it_to_its_number_of_inputs(
+    seen: KeySet, done: KeySet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_rows, "CHUNK_INPUTS", 4)
+    inputs: list[Any] = ["x", ["x"] * 3, [5, 6, 7, 8, 9], ["x"] * 9, [[5], [6]], "x"]
+    files = {"a": b"\n".join(line(str(number), input=given) for number, given in enumerate(inputs))}
+    chunks = check(RowChecker(accept, {}, seen=seen, done=done), files, 10)
+    assert [ids_in([chunk], files) for chunk in chunks] == [["0", "1"], ["2", "3"], ["4", "5"]]
+
+
 def test_problems_are_counted_and_named_by_file_and_line(seen: KeySet, done: KeySet) -> None:
     checker = RowChecker(accept, {}, seen=seen, done=done)
     check(checker, {"a": line("x") + b"\n{\n[]", "b": b"\n" + line("x") + b"\n" + line("y", bad=1)}, 5)
     assert checker.num_problems == 4
-    heads = [problem.split(" is ")[0] for problem in checker.problems]
+    heads = [problem.message.split(" is ")[0] for problem in checker.problems]
     assert heads[:2] == ["a line 2", "a line 3"]
-    assert checker.problems[2:] == ["b line 2 custom_id 'x' was there before", "b line 3 bad is not allowed"]
+    assert [problem.message for problem in checker.problems[2:]] == [
+        "b line 2 custom_id 'x' was there before",
+        "b line 3 bad is not allowed",
+    ]
     assert checker.explain().startswith("Dataset has a syntax error: 4 problems: a line 2")
 
 
@@ -122,3 +137,10 @@ def test_keys_are_new_once(seen: KeySet) -> None:
     assert [seen.add(text) for text in ("a", "b", "a", "é", "é")] == [True, True, False, True, False]
     assert "a" in seen
     assert "c" not in seen
+
+
+def test_key_set_that_has_no_room_says_so() -> None:
+    with KeySet() as keys:
+        keys._connection.execute("PRAGMA max_page_count = 4")
+        with pytest.raises(UnavailableError, match="temporary files"):
+            keys.add_all(str(number) for number in range(10_000))

@@ -178,6 +178,7 @@ def test_dense_layer_that_cannot_be_is_refused(folder: Path, config: dict[str, A
     ("settings", "said"),
     [
         ({"prompts": {"query": 5}}, "prompts is {'query': 5}"),
+        ({"prompts": {"query": "x" * 2049}}, "prompts is {'query': 'xxx"),
         ({"prompts": ["query"]}, "prompts is ['query']"),
         ({"prompts": {}, "default_prompt_name": "query"}, "default_prompt_name is 'query'"),
     ],

@@ -12,6 +12,7 @@ import pytest
 
 from embergate.engine.backends.fake import FakeBackend
 from embergate.engine.loaded_model import LoadedModel
+from embergate.engine.loading.spec import Precision
 from embergate.engine.model_pool import Content, ModelPool
 from embergate.errors import FailedPreconditionError, ModelError, ModelLoadingError
 from tests.loaded import fake_model
@@ -26,8 +27,13 @@ class Loader:
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         self.error: ModelError | None = None
+        # What a model takes, if that is not what its files have.
+        self.served_bytes = 0
 
-    def open(self, folder: Path) -> LoadedModel:
+    def weigh(self, _folder: Path, _precision: Precision | None) -> int:
+        return self.served_bytes
+
+    def open(self, folder: Path, _precision: Precision | None) -> LoadedModel:
         self.num_loads += 1
         assert self.may_go_on.wait(10)
         if self.error is not None:
@@ -36,11 +42,11 @@ class Loader:
         backend.weights_bytes = 40
         return fake_model(folder, backend)
 
-    def content(self, sha256: str, num_bytes: int = 40) -> Content:
+    def content(self, sha256: str, num_bytes: int = 40, precision: Precision | None = None) -> Content:
         async def folder() -> Path:
             return self.folder
 
-        return Content(sha256, num_bytes, folder)
+        return Content(sha256, num_bytes, folder, precision)
 
 
 @pytest.fixture
@@ -51,8 +57,8 @@ def loader(tmp_path: Path) -> Loader:
 def pool_of(loader: Loader, clock: Callable[[], float] | None = None) -> ModelPool:
     """Return a pool with room for two models."""
     if clock is None:
-        return ModelPool(loader.open, max_bytes=100, idle_s=60)
-    return ModelPool(loader.open, max_bytes=100, idle_s=60, clock=clock)
+        return ModelPool(loader.open, loader.weigh, max_bytes=100, idle_s=60)
+    return ModelPool(loader.open, loader.weigh, max_bytes=100, idle_s=60, clock=clock)
 
 
 async def use(pool: ModelPool, content: Content) -> LoadedModel:
@@ -100,6 +106,24 @@ async def test_model_larger_than_all_the_room_names_the_setting(loader: Loader) 
     with pytest.raises(FailedPreconditionError, match="EMBERGATE_MODEL_MEMORY_MB"):
         await use(pool_of(loader), loader.content("a", 101))
     assert loader.num_loads == 0
+
+
+async def test_model_that_is_larger_in_memory_than_in_its_files_is_weighed_before_it_is_loaded(loader: Loader) -> None:
+    pool = pool_of(loader)
+    await use(pool, loader.content("a"))
+    loader.served_bytes = 80
+    async with pool.using(loader.content("b")):
+        assert loaded(pool, "a", "b") == ["b"]  # the other one had to go
+    loader.served_bytes = 101
+    with pytest.raises(FailedPreconditionError, match="take 101 bytes"):
+        await use(pool, loader.content("c"))
+    assert loader.num_loads == 2
+    assert loaded(pool, "b", "c") == ["b"]
+    loader.served_bytes = 80
+    async with pool.using(loader.content("b")):
+        with pytest.raises(ModelLoadingError, match="other models use all of the memory"):
+            await use(pool, loader.content("c", 20))
+    assert loader.num_loads == 2
 
 
 async def test_nobody_waits_longer_than_told_and_the_load_goes_on(loader: Loader) -> None:
@@ -150,3 +174,13 @@ async def test_what_nobody_uses_for_long_is_unloaded(loader: Loader) -> None:
     moment[0] = 60.0
     assert pool.evict_idle() == 1
     assert loaded(pool, "a", "b") == ["b"]
+
+
+async def test_each_precision_is_a_model_of_its_own_and_all_are_forgotten_together(loader: Loader) -> None:
+    pool = pool_of(loader)
+    plain = await use(pool, loader.content("a"))
+    small = await use(pool, loader.content("a", precision=Precision.INT8))
+    assert plain is not small
+    assert (pool.num_bytes, loader.num_loads) == (80, 2)
+    pool.forget("a")
+    assert (pool.num_bytes, pool.find("a")) == (0, None)

@@ -70,6 +70,30 @@ def test_every_text_runs_once_within_the_budget(
         assert {slot.job.lane for slot in batch.slots} == {batch.lane}
 
 
+def test_bulk_batches_are_small_while_interactive_work_keeps_coming() -> None:
+    limits = SchedulerLimits(max_batch_tokens=512, polite_batch_tokens=100)
+    scheduler = queue(job("bulk", *[50] * 200, lane=Lane.BULK), limits=limits)
+    scheduler.note_speed(1_000, 1.0)
+
+    def sizes(num_batches: int) -> list[int]:
+        return [batch.padded_tokens for _ in range(num_batches) if (batch := scheduler.next_batch())]
+
+    assert sizes(2) == [500, 500]
+    scheduler.submit(job("somebody", 16))
+    assert sizes(1 + 10) == [16, *[100] * 10]  # a second's worth of bulk work later it is calm
+    assert sizes(1) == [500]
+    scheduler.submit(job("somebody", 16))
+    assert sizes(6) == [16, *[100] * 5]
+    scheduler.submit(job("somebody", 16))
+    assert sizes(12) == [16, *[100] * 10, 500]
+
+
+def test_row_that_is_longer_than_a_small_batch_runs_alone() -> None:
+    scheduler = queue(job("bulk", 300, 300, lane=Lane.BULK), job("somebody", 16), limits=LIMITS)
+    scheduler.note_speed(10_000, 1.0)
+    assert [batch.padded_tokens for batch in drain(scheduler)] == [16, 300, 300]
+
+
 def test_interactive_overtakes_bulk_and_bulk_still_gets_its_turn() -> None:
     scheduler = queue(job("t1", *[500] * 9, lane=Lane.BULK), job("t2", *[500] * 9), limits=LIMITS)
     lanes = [batch.lane for batch in drain(scheduler)]

@@ -65,6 +65,34 @@ def test_broken_header_is_refused_by_name(tmp_path: Path, header: object, data: 
     assert said in caught.value.message
 
 
+def many(first: int, number: int) -> str:
+    """Return descriptions of so many empty tensors."""
+    empty = json.dumps(entry(shape=[0], offsets=[0, 0]))
+    return ", ".join(f'"t{index}": {empty}' for index in range(first, first + number))
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (f"{{{many(0, 99_999)}, {many(99_998, 1)}}}", "has 't99998' twice"),
+        (f"{{{many(0, 100_001)}}}", "more than 100000 tensors"),
+    ],
+    ids=["the last twice", "one too many"],
+)
+def test_header_of_a_hundred_thousand_tensors_is_read_once(tmp_path: Path, header: str, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        SafetensorsFile(raw_file(tmp_path / "model.safetensors", header.encode()))
+
+
+def test_shards_of_too_many_tensors_together_are_refused(tmp_path: Path) -> None:
+    for shard in range(2):
+        raw_file(tmp_path / f"{shard}.safetensors", f"{{{many(60_000 * shard, 60_000)}}}".encode())
+    weight_map = {f"t{60_000 * shard}": f"{shard}.safetensors" for shard in range(2)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(ModelError, match=r"1\.safetensors: with it the shards name more than 100000 tensors"):
+        Weights(tmp_path)
+
+
 @pytest.mark.parametrize("claimed", [2**63, 2**40, 500])
 def test_header_length_that_lies_is_refused(tmp_path: Path, claimed: int) -> None:
     with pytest.raises(ModelError, match="truncated"):

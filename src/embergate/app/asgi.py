@@ -27,7 +27,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 # Its own would tell whoever gathers it paths, queries and errors' messages.
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 # What takes whole files.
-BOUNDED_BY_THEMSELVES: Final = re.compile(r"/files/|/v1/accounts/[^/]+/datasets/[^/]+:upload$")
+BOUNDED_BY_THEMSELVES: Final = re.compile(r"/files/|(/inference)?/v1/files$|/v1/accounts/[^/]+/datasets/[^/]+:upload$")
 SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"apiKey": []}]
 
 

@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI
 
 from embergate.app.asgi import Lifespan
-from embergate.app.batches import batch_worker, working
+from embergate.app.batches import batch_worker, import_worker, working
 from embergate.clock import now
 from embergate.engine.backends.protocol import ComputeOptions
 from embergate.engine.engine import Engine
@@ -117,8 +117,12 @@ def serving_lifespan(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load_all(deps, settings, on_failure))
         upkeep = asyncio.create_task(keep_up(gateway))
-        num_slots = settings.batch_slots
-        async with working(batch_worker(deps, gateway, num_slots=num_slots) if num_slots else None):
+        workers = []
+        if settings.batch_slots:
+            workers.append(batch_worker(deps, gateway, num_slots=settings.batch_slots))
+        if settings.import_slots:
+            workers.append(import_worker(gateway, num_slots=settings.import_slots))
+        async with working(*workers):
             yield
         loading.cancel()
         upkeep.cancel()

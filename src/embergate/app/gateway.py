@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from embergate.aip.paging import PageTokens
 from embergate.app.objects import FileOptions, file_options, prepare_objects, signer_of
-from embergate.app.uploaded_models import PoolOptions, model_parts, pool_options
+from embergate.app.uploaded_models import PoolOptions, import_rules, model_parts, pool_options
 from embergate.errors import ConfigurationError
 from embergate.gateway.authentication import DatabaseAuthenticator
 from embergate.gateway.credits.service import MAX_GUESSES
@@ -112,7 +112,11 @@ def open_gateway(settings: Settings, *, statement_timeout_s: float | None = None
         file_options(settings),
         pool_options(settings),
     )
-    return replace(gateway, usage_retention=timedelta(days=settings.usage_retention_days))
+    return replace(
+        gateway,
+        usage_retention=timedelta(days=settings.usage_retention_days),
+        import_rules=import_rules(settings),
+    )
 
 
 @dataclass(frozen=True, slots=True)

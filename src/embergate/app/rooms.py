@@ -22,6 +22,8 @@ from embergate.gateway.ended_keys import EndedKeyError, EndedKeys
 from embergate.gateway.files import routes as files
 from embergate.gateway.models import config_routes as model_configs
 from embergate.gateway.models import routes as models
+from embergate.gateway.openai import routes as openai
+from embergate.gateway.operations import routes as operations
 from embergate.gateway.policy_settings import routes as policy_settings
 from embergate.gateway.pricing_plans import routes as pricing_plans
 from embergate.gateway.quotas import routes as quotas
@@ -50,6 +52,7 @@ ROOMS: Final = (
     models,
     datasets,
     batch_jobs,
+    operations,
 )
 
 
@@ -62,4 +65,7 @@ def add_gateway(app: FastAPI, gateway: GatewayDeps) -> None:
     app.add_exception_handler(HTTPException, handle_http_exception)
     for room in ROOMS:
         app.include_router(room.router, prefix="/v1")
+    for prefix, variant in (("/v1", ""), ("/inference/v1", "Inference")):
+        app.include_router(openai.router(variant), prefix=prefix)
+    app.include_router(models.of_inference, prefix="/inference/v1")
     app.include_router(files.router)

@@ -10,7 +10,19 @@ import typer
 
 from embergate.cli import benchmark, database, models
 from embergate.cli.embedding.command import embed
-from embergate.cli.operator import accounts, audit, billing, credit, datasets, keys, prices, quotas, secrets_, users
+from embergate.cli.operator import (
+    accounts,
+    audit,
+    batches,
+    billing,
+    credit,
+    datasets,
+    keys,
+    prices,
+    quotas,
+    secrets_,
+    users,
+)
 from embergate.errors import EmbergateError, InvalidRequestError
 
 app = typer.Typer(
@@ -31,6 +43,7 @@ app.add_typer(prices.app, name="prices")
 app.add_typer(prices.plans_app, name="pricing-plans")
 app.add_typer(billing.app, name="billing")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(batches.app, name="batches")
 app.add_typer(audit.app, name="audit")
 app.add_typer(secrets_.app, name="secrets")
 app.command()(benchmark.bench)

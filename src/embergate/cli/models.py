@@ -1,4 +1,7 @@
-"""`embergate models`: the catalogue, fetching, what a model's files say, and whether it can be served here."""
+"""`embergate models`: the catalogue, fetching, what a model's files say, and whether it can be served here.
+
+What concerns the models that accounts have uploaded is in `operator/models.py`; its commands stand beside these.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from embergate.cli.operator import models as own_models
+from embergate.cli.operator import options
+
 if TYPE_CHECKING:
     from embergate.engine.loading.loader import FoundModel, SourceOptions
 
-app = typer.Typer(help="List, fetch, inspect and check models.", no_args_is_help=True)
+app = typer.Typer(
+    help="Models of the catalogue and on this machine, and those that accounts upload.", no_args_is_help=True
+)
+app.add_typer(own_models.app)
 
 Reference = Annotated[
     str, typer.Argument(metavar="MODEL", help="Catalogue name, Hub id (org/name@revision) or folder.")
@@ -23,8 +32,23 @@ Pooling = Annotated[
 
 
 @app.command("list")
-def list_models(as_json: AsJson = False) -> None:
-    """List the catalogue, and whether each architecture is built in."""
+def list_models(
+    account: Annotated[
+        str, typer.Argument(metavar="[ACCOUNT]", help="List the models of this account, not the catalogue.")
+    ] = "",
+    filter_: options.Filter = "",
+    as_json: AsJson = False,
+    server: options.Server = "",
+    api_key: options.ApiKey = "",
+) -> None:
+    """List the catalogue, and whether each architecture is built in; or the models of an account."""
+    if account:
+        own_models.list_models(account, filter_, as_json=as_json, server=server, api_key=api_key)
+    else:
+        _list_catalogue(as_json=as_json)
+
+
+def _list_catalogue(*, as_json: bool) -> None:
     from embergate.engine.loading.catalog import load_catalog
     from embergate.engine.loading.folder import BUILT_IN
 

@@ -41,8 +41,8 @@ class FolderReport:
             return None
 
 
-def check_folder(folder: Path, *, config_only: bool = False) -> FolderReport:
-    """Read a folder as the loader does, but for the values of its weights. Blocks.
+def check_folder(folder: Path, source: SourceOptions, *, config_only: bool = False) -> FolderReport:
+    """Read a folder as the loader does by `source`, but for the values of its weights. Blocks.
 
     With `config_only` the tokenizer and the weights need not be there.
     """
@@ -54,13 +54,13 @@ def check_folder(folder: Path, *, config_only: bool = False) -> FolderReport:
         _check_config(report, folder, encoder, modules)
     if config_only:
         return report
-    report.attempt(lambda: read_tokenizer(encoder / "tokenizer.json"))
+    report.attempt(lambda: read_tokenizer(encoder / "tokenizer.json", is_foreign=source.is_foreign))
     dense = modules.pooling.dense if modules is not None and modules.pooling is not None else ()
     for inner in (encoder, *(stage.folder for stage in dense)):
         weights = report.attempt(lambda inner=inner: _open_weights(inner))  # type: ignore[misc]
         report.num_parameters += weights.num_values if weights is not None else 0
     if not report.problems:
-        report.found = report.attempt(lambda: find_model(str(folder), SourceOptions(offline=True)))
+        report.found = report.attempt(lambda: find_model(str(folder), source))
     if report.found is not None:
         spec = report.found.spec
         report.attempt(lambda: TextTokenizer(spec))

@@ -77,6 +77,12 @@ class LoadedModel:
         """The fingerprint of the model's own, uncut vectors without a prompt."""
         return self.fingerprint_of()
 
+    @property
+    def weights_bytes(self) -> int:
+        """What the network's weights and those of the layers behind it take, in bytes."""
+        dense = sum(4 * stage.in_features * stage.out_features for stage in self.spec.pooling.dense)
+        return self.backend.weights_bytes + dense
+
     def fingerprint_of(self, *, dimensions: int | None = None, normalize: bool | None = None, prompt: str = "") -> str:
         """Return a short stable hash of everything that a vector depends on besides the text."""
         chosen = [dimensions or self.spec.dimensions, self.normalizes(normalize), prompt]
@@ -223,11 +229,15 @@ class LoadedModel:
         assert ticket.vectors is not None, "a ticket without error has vectors. This is a bug."
         return ticket.vectors
 
-    def close(self) -> None:
-        """Free the model's memory."""
+    def rest(self) -> None:
+        """End the threads that `encode` has started; the next call of it starts others."""
         if self._runner is not None:
             self._runner.close()
             self._runner = None
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self.rest()
         self.backend.close()
 
 

@@ -3,6 +3,8 @@
 - Work is queued text by text; a job's texts may run in several batches, and a batch mixes jobs of one model and lane.
 - A batch is rows x longest <= a token budget, and its rows have like lengths: padding, not batch size, costs on a CPU.
 - The interactive lane overtakes the bulk lane, which still gets one batch in `bulk_turn`, so it cannot starve.
+- What runs cannot be overtaken. So bulk batches are small while interactive work keeps coming, and large once none came for a
+  second's worth of bulk work.
 - Within a lane the tenant that was served the fewest tokens goes first (start-time fair queueing), so one tenant's
   thousand texts do not delay another's single one by more than the batch that is running.
 - The queue is bounded in tokens, those that are still to be counted included; what does not fit is refused with the
@@ -14,6 +16,7 @@ Source: P. Goyal et al., Start-time Fair Queuing, https://doi.org/10.1109/90.649
 from __future__ import annotations
 
 import enum
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +29,8 @@ MIN_FILL: Final = 0.8
 # Texts this close in tokens share a batch whatever their ratio.
 ALWAYS_TOGETHER_TOKENS: Final = 8
 MAX_RETRY_AFTER_S: Final = 60.0
+# Interactive work that did not come for as long has ceased.
+CALM_S: Final = 1.0
 
 
 class Lane(enum.IntEnum):
@@ -42,6 +47,8 @@ class SchedulerLimits:
     max_batch_tokens: int = 2048
     max_queued_tokens: int = 4_000_000
     bulk_turn: int = 16
+    # Of a bulk batch while interactive work keeps coming: about as long as one short query takes.
+    polite_batch_tokens: int = 128
 
 
 @dataclass(eq=False, slots=True)
@@ -108,6 +115,8 @@ class Scheduler:
         # Where tenants ended that have nothing queued at present: who comes back at once does not come back in front.
         self._end_tags: dict[Lane, dict[Hashable, float]] = {lane: {} for lane in Lane}
         self._interactive_streak = 0
+        # Tokens of bulk batches since the last interactive work came.
+        self._bulk_tokens: float = math.inf
 
     def submit(self, job: Job) -> None:
         """Queue a job's texts.
@@ -117,6 +126,8 @@ class Scheduler:
         num_tokens = job.pending_tokens
         self._check_room(num_tokens)
         self.queued_tokens += num_tokens
+        if job.lane is Lane.INTERACTIVE:
+            self._bulk_tokens = 0
         tenants = self._lanes[job.lane]
         if job.tenant not in tenants:
             ended = self._end_tags[job.lane].pop(job.tenant, 0.0)
@@ -179,7 +190,7 @@ class Scheduler:
         self._end_tags[lane] = {tenant: tag for tenant, tag in self._end_tags[lane].items() if tag > now}
         seed = next(iter(tenants[0].jobs))
         longest = seed.pending_lengths[-1]
-        room = max(1, self.limits.max_batch_tokens // max(longest, 1))
+        room = max(1, self._batch_tokens(lane) // max(longest, 1))
         shortest = min(int(longest * MIN_FILL), longest - ALWAYS_TOGETHER_TOKENS)
         slots: list[Slot] = []
         for tenant, job in _in_order(tenants, seed):
@@ -196,7 +207,14 @@ class Scheduler:
             tenants[0].jobs[seed] = None
         num_tokens = sum(slot.job.lengths[slot.index] for slot in slots)
         self.queued_tokens -= num_tokens
+        if lane is Lane.BULK:
+            self._bulk_tokens += num_tokens
         return Batch(seed.model, lane, tuple(slots), num_tokens, longest * len(slots))
+
+    def _batch_tokens(self, lane: Lane) -> int:
+        if lane is Lane.BULK and self._bulk_tokens < self.tokens_per_s * CALM_S:
+            return min(self.limits.polite_batch_tokens, self.limits.max_batch_tokens)
+        return self.limits.max_batch_tokens
 
     def _next_lane(self) -> Lane | None:
         interactive, bulk = bool(self._lanes[Lane.INTERACTIVE]), bool(self._lanes[Lane.BULK])

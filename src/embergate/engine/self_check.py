@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embergate.clock import monotonic_s
 from embergate.engine.backends.protocol import ComputeOptions
@@ -42,6 +43,23 @@ class SelfCheck:
     max_score_difference: float | None = None
 
 
+class SelfCheckError(ModelError):
+    """A precision is too far from f32."""
+
+    def __init__(self, message: str, check: SelfCheck) -> None:
+        """Store the figures besides."""
+        super().__init__(message)
+        self.check = check
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a model makes of the texts. Shapes: vectors (n, dimensions), each of length 1; or scores (n,)."""
+
+    vectors: NDArray[np.float32]
+    tokens_per_s: float
+
+
 def check_model(
     model: LoadedModel, reference: str, *, compute: ComputeOptions, source: SourceOptions | None = None
 ) -> SelfCheck:
@@ -49,39 +67,51 @@ def check_model(
 
     Raises: ModelError with the figures if a vector is not finite or too far from f32's.
     """
-    made = model.try_out(CHECK_TEXTS).vectors
-    is_reranker = model.spec.kind is ModelKind.RERANKER
-    if not np.isfinite(made).all():
-        what = "scores that are NaN" if is_reranker else "NaN or infinite vectors"
-        raise ModelError(f"{model.spec.name} gives {what} in {model.backend.precision}")
-    tokens_per_s = _measure_speed(model)
+    measured = measure(model)
     if model.backend.precision is Precision.F32:
-        return SelfCheck(None, None, tokens_per_s)
+        return SelfCheck(None, None, measured.tokens_per_s)
     exact = LoadedModel.open(reference, precision=Precision.F32, compute=compute, source=source)
     expected = exact.try_out(CHECK_TEXTS).vectors
     exact.close()
-    if is_reranker:
-        return _compare_scores(model, float(np.abs(made - expected).max()), tokens_per_s)
-    cosines = (made * expected).sum(axis=1)
-    check = SelfCheck(float(cosines.min()), float(cosines.mean()), tokens_per_s)
+    return judge(model, measured, expected)
+
+
+def measure(model: LoadedModel) -> Measured:
+    """Run the texts. Raises: ModelError if a number is not finite."""
+    made = model.try_out(CHECK_TEXTS).vectors
+    if not np.isfinite(made).all():
+        what = "scores that are NaN" if model.spec.kind is ModelKind.RERANKER else "NaN or infinite vectors"
+        raise ModelError(f"{model.spec.name} gives {what} in {model.backend.precision}")
+    return Measured(made, _measure_speed(model))
+
+
+def judge(model: LoadedModel, measured: Measured, expected: NDArray[np.float32]) -> SelfCheck:
+    """Compare what a model makes with f32's. Raises: SelfCheckError with the figures if it is too far from it."""
+    if model.spec.kind is ModelKind.RERANKER:
+        return _compare_scores(model, float(np.abs(measured.vectors - expected).max()), measured.tokens_per_s)
+    cosines = (measured.vectors * expected).sum(axis=1)
+    check = SelfCheck(float(cosines.min()), float(cosines.mean()), measured.tokens_per_s)
     threshold = MIN_COSINE[model.backend.precision]
     if cosines.min() < threshold:
-        raise ModelError(
+        raise SelfCheckError(
             f"{model.spec.name} in {model.backend.precision} has cosine {check.min_cosine:.5f} to f32 on the worst of "
             f"{len(CHECK_TEXTS)} texts, {check.mean_cosine:.5f} on average; at least {threshold} is needed. Serve it in "
-            "f32 or bf16"
+            "f32 or bf16",
+            check,
         )
     return check
 
 
 def _compare_scores(model: LoadedModel, difference: float, tokens_per_s: float) -> SelfCheck:
     threshold = MAX_SCORE_DIFFERENCE[model.backend.precision]
+    check = SelfCheck(None, None, tokens_per_s, difference)
     if difference > threshold:
-        raise ModelError(
+        raise SelfCheckError(
             f"{model.spec.name} in {model.backend.precision} gives one of {len(CHECK_TEXTS)} pairs of texts a score that is "
-            f"{difference:.4f} off that of f32; at most {threshold} is allowed. Serve it in f32 or bf16"
+            f"{difference:.4f} off that of f32; at most {threshold} is allowed. Serve it in f32 or bf16",
+            check,
         )
-    return SelfCheck(None, None, tokens_per_s, difference)
+    return check
 
 
 def _measure_speed(model: LoadedModel) -> float:

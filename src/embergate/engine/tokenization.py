@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from embergate.engine.loading.spec import ModelSpec
+from embergate.engine.loading.tokenizer_json import read_checked
 from embergate.errors import InvalidRequestError, ModelError
 
 PROBE_TEXT: Final = "a"
@@ -28,6 +29,11 @@ MAX_CHARACTERS: Final = 1 << 18
 MAX_CHARACTERS_A_TOKEN: Final = 64
 # A text longer than this is first looked at piece by piece: each token costs half a kilobyte until it is an integer.
 PIECE_CHARACTERS: Final = 1 << 16
+# A stranger's normalizers may not make more of a text than so many times its bytes, and as many more as a short one needs;
+# where they could, they are tried first, on so few characters at a time that what comes of them is bounded.
+MAX_NORMALIZED_GROWTH: Final = 4
+NORMALIZED_BYTES: Final = 1 << 20
+SHORT_BYTES: Final = 4096
 # How many tokens a piece may gain by its cuts: the rest of a word too long for WordPiece becomes up to 100 at each end.
 CUT_TOKENS: Final = 256
 
@@ -59,9 +65,10 @@ class TextTokenizer:
         self._vocab_size = spec.vocab_size
         self._add_special_tokens = spec.add_special_tokens
         self._lowercase = spec.lowercase
-        self._tokenizer = read_tokenizer(spec.folder / "tokenizer.json")
+        self._tokenizer, self._growth = read_tokenizer(spec.folder / "tokenizer.json", is_foreign=spec.is_foreign)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._normalizer = self._tokenizer.normalizer
         with _readable_errors():
             self._prefix, self._suffix = self._special_tokens()
             self._tokenizer.encode(UNKNOWN_TEXT)
@@ -111,12 +118,14 @@ class TextTokenizer:
             self._refuse_endless(texts, first_index)
         prepared = [self._prepare(prompt + text) for text in texts]
         try:
-            if not truncate:
-                self._refuse_giants(prepared, first_index)
-            encodings = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=self._add_special_tokens)
+            with _panics_told():
+                self._refuse_grown(prepared, first_index)
+                if not truncate:
+                    self._refuse_giants(prepared, first_index)
+                encodings = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=self._add_special_tokens)
+                num_prompt_tokens = self._count_prompt(prompt)
         except (TypeError, UnicodeEncodeError):
             raise _not_unicode(texts, first_index) from None
-        num_prompt_tokens = self._count_prompt(prompt)
         return [
             self._checked(np.array(encoding.ids, np.int32), index, num_prompt_tokens, truncate=truncate)
             for index, encoding in enumerate(encodings, first_index)
@@ -166,6 +175,22 @@ class TextTokenizer:
                     f"limit is {self._max_tokens} tokens. Nothing is cut silently: split the text or shorten it",
                     param=f"input[{index}]",
                 )
+
+    def _refuse_grown(self, texts: Sequence[str], first_index: int) -> None:
+        """Refuse a text that a stranger's normalizers make so much of that no memory would do."""
+        if self._growth <= MAX_NORMALIZED_GROWTH or self._normalizer is None:
+            return
+        num_characters = NORMALIZED_BYTES // self._growth
+        for index, text in enumerate(texts, first_index):
+            most, num_bytes = MAX_NORMALIZED_GROWTH * len(text.encode()) + SHORT_BYTES, 0
+            for start in range(0, len(text), num_characters):
+                num_bytes += len(self._normalizer.normalize_str(text[start : start + num_characters]).encode())
+                if num_bytes > most:
+                    raise InvalidRequestError(
+                        f"input[{index}] becomes more than {MAX_NORMALIZED_GROWTH} times as long by this model's normalizer; "
+                        "leave out the characters that it replaces by long ones",
+                        param=f"input[{index}]",
+                    )
 
     def _refuse_giants(self, texts: Sequence[str], first_index: int) -> None:
         """Refuse a text of which one piece alone is too long, before the whole of it is tokenised."""
@@ -277,8 +302,11 @@ def _length_of(row: TokenizedText, max_tokens: int) -> int:
     return row.num_tokens_before_cut if num_tokens == max_tokens else num_tokens
 
 
-def read_tokenizer(path: Path) -> Tokenizer:
-    """Read a tokenizer.json. Raises: ModelError if it is missing, too large, or none."""
+def read_tokenizer(path: Path, *, is_foreign: bool = False) -> tuple[Tokenizer, int]:
+    """Read a tokenizer.json; also return how many times as long its normalizers may make a text, 1 where that is trusted.
+
+    Raises: ModelError if it is missing, too large, or none, or if a stranger's does what only the operator's may.
+    """
     if not path.is_file():
         raise ModelError(
             f"{path.parent.name} has no tokenizer.json; make it with transformers: "
@@ -287,7 +315,28 @@ def read_tokenizer(path: Path) -> Tokenizer:
     if path.stat().st_size > MAX_TOKENIZER_BYTES:
         raise ModelError(f"tokenizer.json is larger than {MAX_TOKENIZER_BYTES} bytes")
     with _readable_errors():
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        if is_foreign:
+            checked = read_checked(path)
+            return Tokenizer.from_str(checked.content.decode()), checked.growth
+        return Tokenizer.from_str(path.read_text(encoding="utf-8")), 1
+
+
+@contextlib.contextmanager
+def _panics_told() -> Iterator[None]:
+    """Turn a panic of `tokenizers` over a text into an error of the request."""
+    try:
+        yield
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        raise InvalidRequestError(
+            f"this model's tokenizer cannot take the input: {error}; shorten or change it", param="input"
+        ) from error
+
+
+def _is_panic(error: BaseException) -> bool:
+    # NOTE: what panics in Rust arrives as a PanicException, which is no Exception and cannot be imported.
+    return not isinstance(error, Exception) and type(error).__name__ == "PanicException"
 
 
 @contextlib.contextmanager
@@ -298,8 +347,7 @@ def _readable_errors() -> Iterator[None]:
     except ModelError:
         raise
     except BaseException as error:
-        # NOTE: what panics in Rust arrives as a PanicException, which is no Exception and cannot be imported.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        if not isinstance(error, Exception) and not _is_panic(error):
             raise
         raise ModelError(f"tokenizer.json cannot be used: {error}; fetch the model's files again") from error
 

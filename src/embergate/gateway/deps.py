@@ -12,6 +12,7 @@ from fastapi import Request
 from embergate.aip.paging import PageTokens
 from embergate.gateway.files.urls import UrlSigner
 from embergate.gateway.metrics import GatewayMetrics
+from embergate.gateway.models.imports.sources import ImportRules
 from embergate.gateway.moving_window import MovingWindow
 from embergate.gateway.quotas.known import QuotaDefaults
 from embergate.gateway.sessions.parts import SessionParts
@@ -94,6 +95,8 @@ class GatewayDeps:
     usage_retention: timedelta = DEFAULT_RETENTION
     # Where warnings are sent to, if anywhere.
     webhook: Webhook | None = None
+    # Where models may be imported from.
+    import_rules: ImportRules = field(default_factory=ImportRules)
     # What batch jobs are done with, where there is an engine.
     bulk: BulkAnswerer | None = None
     # Told when there may be jobs to do: the workers of this process.

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 from fastapi import Depends, Request
+from pydantic import BaseModel
 from sqlalchemy import event as session_events
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -47,7 +48,7 @@ class Operation:
     """
 
     name: str
-    answers: type[Message]
+    answers: type[BaseModel]
     needs: Permission | None
     takes: type[Message] | None = None
     # An update takes any of the fields; what is required otherwise may be left out.

@@ -19,10 +19,11 @@ from embergate.aip.fields import FieldType, Kind, lower_camel
 from embergate.aip.filtering.checker import compile_filter
 from embergate.aip.message import Message, write_message
 from embergate.aip.message_fields import fields_of
-from embergate.aip.names import ResourcePattern
+from embergate.aip.names import ResourcePattern, check_id
 from embergate.aip.ordering import OrderKey, parse_order
 from embergate.aip.paging import page_size_of, request_digest
 from embergate.aip.status import Code
+from embergate.errors import ForbiddenError
 from embergate.gateway.call import Call
 from embergate.storage.collection import Collection, PageQuery
 from embergate.storage.rows import Base
@@ -149,6 +150,19 @@ class ResourceType(Generic[R, M]):
         return self.pattern.format(
             **{part: getattr(row, f"{part}_id") for part in parents}, **{last: getattr(row, ROW_ID)}
         )
+
+    def id_in(self, name: str, *, account_id: str, field: str) -> str:
+        """Return the id of one of an account's resources, which is given by its name or by the id alone.
+
+        Raises: InvalidArgumentError with `field` for what is neither; ForbiddenError for another account's.
+        """
+        assert self.pattern is not None, "this resource has no name. This is a bug."
+        if "/" not in name:
+            return check_id(name, field)
+        ids = self.pattern.parse(name, field=field)
+        if ids["account"] != account_id:
+            raise ForbiddenError(f"{field}: it must be in the account {account_id}", param=field)
+        return ids[self.pattern.ids[-1]]
 
     def _name_column(self, pattern: str) -> ColumnElement[str]:
         """Return the resource name in SQL, for filters."""

@@ -13,6 +13,7 @@ from embergate.errors import UnavailableError
 from embergate.gateway.api_keys.store import note_use
 from embergate.gateway.batch_jobs.pausing import resume_paid
 from embergate.gateway.deps import GatewayDeps
+from embergate.gateway.files.arrivals import sweep_arrivals
 from embergate.gateway.files.doomed import delete_doomed
 from embergate.gateway.models.store import contents_of_all
 from embergate.gateway.sessions import service as sessions
@@ -97,6 +98,11 @@ async def delete_files(gateway: GatewayDeps) -> None:
     await delete_doomed(gateway.database, gateway.objects)
 
 
+async def sweep_uploads(gateway: GatewayDeps) -> None:
+    """Delete files that were uploaded and that nobody waits for. Raises: UnavailableError."""
+    await sweep_arrivals(gateway.database, gateway.objects)
+
+
 async def resume_batch_jobs(gateway: GatewayDeps) -> None:
     """Let batch jobs go on whose accounts can pay again. Raises: UnavailableError."""
     if await resume_paid(gateway.database, gateway.objects):
@@ -123,8 +129,11 @@ async def unload_models(gateway: GatewayDeps) -> None:
 
 async def sweep_model_folders(gateway: GatewayDeps) -> None:
     """Remove the folders of models that were deleted. Raises: UnavailableError."""
-    async with gateway.database.reading() as db:
-        needed = await contents_of_all(db)
+
+    async def needed() -> set[str]:
+        async with gateway.database.reading() as db:
+            return await contents_of_all(db)
+
     await gateway.models.folders.sweep(needed, UNFINISHED_FOR.total_seconds())
 
 
@@ -136,6 +145,7 @@ TASKS: Final[tuple[tuple[float, Task], ...]] = (
     (PURGE_EVERY_S, purge_usage),
     (PURGE_EVERY_S, sweep_objects),
     (SETTLE_EVERY_S, delete_files),
+    (PURGE_EVERY_S, sweep_uploads),
     (SETTLE_EVERY_S, resume_batch_jobs),
     (SETTLE_EVERY_S, count_open_jobs),
     (PURGE_EVERY_S, purge_ended_jobs),

@@ -37,9 +37,11 @@ class EngineBulkAnswerer:
         """See `BulkAnswerer`."""
         return await self._deps.find_model(name, account_id)
 
-    def check(self, name: str, model: NamedModel, body: Mapping[str, Any]) -> None:
+    def check(self, name: str, model: NamedModel, body: Mapping[str, Any]) -> int:
         """See `BulkAnswerer`."""
-        read_body(KINDS[model.kind], name, model.names, body, max_inputs=self._deps.limits.max_inputs)
+        max_inputs = self._deps.limits.max_inputs
+        _, inputs = read_body(KINDS[model.kind], name, model.names, body, max_inputs=max_inputs)
+        return len(inputs)
 
     async def answer(
         self, name: str, bodies: Sequence[Mapping[str, Any]], *, account_id: str, approve: Approve
@@ -54,10 +56,7 @@ class EngineBulkAnswerer:
                 alike[work.kind.likeness(row)].append(row)
             groups = [await work.tokenize(some) for some in alike.values()]
             await approve(sum(len(text.input_ids) for group in groups for texts in group.texts for text in texts))
-            async with asyncio.TaskGroup() as tasks:
-                for group in groups:
-                    if group.rows:
-                        tasks.create_task(work.run(group))
+            await work.run_all(groups)
         return answers
 
 
@@ -98,6 +97,16 @@ class _Work:
                 self.kind.name_as_sent(error, row)
                 self.answers[row.index] = BulkAnswer(error=error)
         return _Group(good, texts)
+
+    async def run_all(self, groups: Sequence[_Group]) -> None:
+        """Run groups side by side. Raises: as the first does that fails; the others are left then."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for group in groups:
+                    if group.rows:
+                        tasks.create_task(self.run(group))
+        except ExceptionGroup as error:
+            raise error.exceptions[0] from None
 
     async def run(self, group: _Group) -> None:
         together = [text for texts in group.texts for text in texts]

@@ -146,7 +146,7 @@ def read_body(
     model = body.get("model")
     request, inputs = kind.read({**body, "model": name if model is None else model}, max_inputs=max_inputs)
     if request.model != name and request.model not in names:
-        raise InvalidRequestError(f"model: the job's is {name}; leave it out", param="model")
+        raise InvalidRequestError(f"model: the job's is {name}, and no row has another", param="model")
     return request, inputs
 
 

@@ -154,7 +154,7 @@ class MemoryFigures(BaseModel):
 
 
 class Model(BaseModel):
-    """A served model."""
+    """A model that may be asked for vectors; of an uploaded one a list does not tell what only a loaded one does."""
 
     id: str
     object: Literal["model"]
@@ -166,14 +166,16 @@ class Model(BaseModel):
     supports_tools: bool
     context_length: int
     hub_id: str
-    revision: str | None
+    revision: str | None = None
     dimensions: int
     max_input_tokens: int
     normalize_default: bool
     resizable: bool
-    precision: str
-    computes_in: str
-    fingerprint: str
+    precision: str | None = None
+    computes_in: str | None = None
+    fingerprint: str | None = None
+    # Of an uploaded model: in which it is served besides, by the suffix of its name, as `:int8`.
+    precisions: list[str] | None = None
     self_check: SelfCheckFigures | None = None
     memory: MemoryFigures | None = None
 

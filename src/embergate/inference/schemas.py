@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embergate.errors import InvalidRequestError
+from embergate.web.problems import first_problem
 
 Inputs = list[str] | list[list[int]]
 MAX_NAME_CHARACTERS: Final = 200
@@ -87,7 +88,7 @@ def validate_fields(kind: type[M], values: dict[str, Any], stand_ins: dict[str, 
     try:
         return kind.model_validate({**values, **stand_ins})
     except ValidationError as error:
-        _raise_first(error)
+        raise first_problem(error) from error
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -160,14 +161,3 @@ def found_instead(value: Any) -> str:
     """Return what a value is called that is not what it must be."""
     kind = {dict: "an object", list: "a list", bool: "a boolean", float: "a number", int: "an integer", str: "a string"}
     return kind.get(type(value), "null")
-
-
-def _raise_first(error: ValidationError) -> NoReturn:
-    problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "missing":
-        raise InvalidRequestError(f"{field} is required", param=field) from error
-    if problem["type"] == "none_required":
-        raise InvalidRequestError(f"{field} is not supported here; leave it out", param=field) from error
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    raise InvalidRequestError(f"{field}: {message}", param=field) from error

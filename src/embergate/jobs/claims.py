@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, exists, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, exists, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -24,6 +24,7 @@ RUNS: Final = table_of(JobRunRow)
 CHUNKS: Final = table_of(JobChunkRow)
 # Of so many jobs the first is tried that others leave a chunk of.
 MAX_CANDIDATES: Final = 16
+CLAIMED_STEPS: Final = (Step.PREPARE, Step.RUN, Step.FINISH, Step.CLEANUP)
 Key = tuple[str, str, int, int]
 
 
@@ -38,6 +39,8 @@ class Claim:
     owner: str
     fence: int
     attempt: int
+    # How often a worker that had it was not heard of again.
+    num_deaths: int
 
     @property
     def key(self) -> Key:
@@ -45,23 +48,40 @@ class Claim:
         return self.job.id, self.step, self.number, self.fence
 
 
-async def has_claimable(db: AsyncSession, kinds: Collection[str]) -> bool:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many chunks a worker can take; of these `num_preparing` may prepare jobs, which can take hours each."""
+
+    num_chunks: int
+    num_preparing: int
+
+    def after(self, step: Step) -> Room:
+        """Return the room that is left once a chunk of a step is taken."""
+        return Room(self.num_chunks - 1, self.num_preparing - (step is Step.PREPARE))
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps whose chunks may be taken."""
+        return [step for step in CLAIMED_STEPS if step is not Step.PREPARE or self.num_preparing > 0]
+
+
+async def has_claimable(db: AsyncSession, kinds: Collection[str], room: Room) -> bool:
     """Return whether there is anything to claim; it takes no lock."""
-    chosen = {"moment": await database_now(db), "kinds": list(kinds), "num": 1}
+    chosen = {"moment": await database_now(db), "kinds": list(kinds), "steps": room.steps, "num": 1}
     return (await db.scalar(CANDIDATES, chosen)) is not None
 
 
-async def claim(
-    db: AsyncSession, kinds: Collection[str], *, owner: str, lease: timedelta, max_claims: int
-) -> list[Claim]:
+async def claim(db: AsyncSession, kinds: Collection[str], room: Room, *, owner: str, lease: timedelta) -> list[Claim]:
     """Take chunks for a worker, each of the account that has the fewest under way then."""
     claims: list[Claim] = []
     moment = await database_now(db)
-    while len(claims) < max_claims:
-        taken = await _claim_one(db, kinds, owner, lease, moment)
+    while room.num_chunks > 0:
+        chosen = {"moment": moment, "kinds": list(kinds), "steps": room.steps, "num": MAX_CANDIDATES}
+        taken = await _claim_one(db, chosen, owner, moment + lease)
         if taken is None:
             break
         claims.append(taken)
+        room = room.after(taken.step)
     return claims
 
 
@@ -102,15 +122,13 @@ def is_under_way(moment: datetime | ColumnElement[datetime]) -> ColumnElement[bo
     return and_(CHUNKS.c.lease_owner.is_not(None), CHUNKS.c.next_claim_time > moment)
 
 
-async def _claim_one(
-    db: AsyncSession, kinds: Collection[str], owner: str, lease: timedelta, moment: datetime
-) -> Claim | None:
-    found = await db.scalars(CANDIDATES, {"moment": moment, "kinds": list(kinds), "num": MAX_CANDIDATES})
-    for run in found.all():
-        chosen = {"of_job": run.id, "of_step": run.step, "moment": moment}
-        row = (await db.execute(TAKE, chosen | {"owner": owner, "lease_end": moment + lease})).one_or_none()
+async def _claim_one(db: AsyncSession, chosen: dict[str, Any], owner: str, lease_end: datetime) -> Claim | None:
+    for run in (await db.scalars(CANDIDATES, chosen)).all():
+        of_run = {"of_job": run.id, "of_step": run.step, "moment": chosen["moment"]}
+        row = (await db.execute(TAKE, of_run | {"owner": owner, "lease_end": lease_end})).one_or_none()
         if row is not None:
-            return Claim(job_of(run), Step(run.step), row.number, row.payload, owner, row.fence, row.attempt)
+            step = Step(run.step)
+            return Claim(job_of(run), step, row.number, row.payload, owner, row.fence, row.attempt, row.num_deaths)
     return None
 
 
@@ -134,7 +152,8 @@ def _candidates() -> Select[JobRunRow]:
     return (
         select(JobRunRow)
         .outerjoin(busy, busy.c.account_id == RUNS.c.account_id)
-        .where(in_time, RUNS.c.state != State.PAUSED, RUNS.c.kind.in_(bindparam("kinds", expanding=True)), due)
+        .where(in_time, RUNS.c.state != State.PAUSED, due)
+        .where(RUNS.c.kind.in_(bindparam("kinds", expanding=True)), RUNS.c.step.in_(bindparam("steps", expanding=True)))
         .order_by(func.coalesce(busy.c.num_chunks, 0), RUNS.c.priority.desc(), RUNS.c.create_time, RUNS.c.id)
         .limit(bindparam("num", type_=Integer))
         .execution_options(populate_existing=True)
@@ -152,6 +171,7 @@ def _take() -> ReturningUpdate[Any]:
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
+    is_orphan = CHUNKS.c.state == ChunkState.RUNNING
     return (
         update(CHUNKS)
         # NOTE: with `=`, not IN, which PostgreSQL may ask several times, and so lock several.
@@ -161,9 +181,10 @@ def _take() -> ReturningUpdate[Any]:
             lease_owner=bindparam("owner"),
             next_claim_time=bindparam("lease_end", type_=UtcDateTime),
             fence=CHUNKS.c.fence + 1,
-            attempt=CHUNKS.c.attempt + 1,
+            attempt=CHUNKS.c.attempt + case((is_orphan, 0), else_=1),
+            num_deaths=CHUNKS.c.num_deaths + case((is_orphan, 1), else_=0),
         )
-        .returning(CHUNKS.c.number, CHUNKS.c.payload, CHUNKS.c.fence, CHUNKS.c.attempt)
+        .returning(CHUNKS.c.number, CHUNKS.c.payload, CHUNKS.c.fence, CHUNKS.c.attempt, CHUNKS.c.num_deaths)
     )
 
 

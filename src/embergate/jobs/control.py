@@ -70,6 +70,19 @@ async def cancel(db: AsyncSession, handlers: Handlers, *, account_id: str, job_i
     return job_of(run)
 
 
+async def end_early(db: AsyncSession, *, account_id: str, job_id: str) -> Job:
+    """Let a job's time be up now: what is under way may end, and what is done is put together.
+
+    One that has ended, or is being put together, stays as it is. Raises: NotFoundError as `get`.
+    """
+    run = await _get(db, account_id, job_id, is_locked=True)
+    moment = await database_now(db)
+    if run.step in {Step.PREPARE, Step.RUN} and (run.expire_time is None or run.expire_time > moment):
+        run.expire_time = moment
+        await db.flush()
+    return job_of(run)
+
+
 async def pause(db: AsyncSession, handlers: Handlers, *, account_id: str, job_id: str) -> Job:
     """Have nothing more of a job begun until it is resumed or expires; what is under way may end.
 

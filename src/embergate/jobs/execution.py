@@ -27,9 +27,10 @@ async def perform(database: Database, handler: Handler, claim: Claim, rules: Wor
 
     Raises: LeaseLostError; CancelledError if the caller is cancelled, and only then.
     """
-    if claim.attempt > rules.max_begun:
-        num = claim.attempt - 1
-        message = f"{name_of(claim)} was begun {num} times and never ended: its server died, or was not heard of"
+    if claim.num_deaths >= rules.max_deaths:
+        message = (
+            f"{name_of(claim)} never ended: {claim.num_deaths} servers that had begun it died, or were not heard of"
+        )
         return Failed(JobError("INTERNAL", message), message)
     try:
         async with asyncio.timeout(handler.timeout_s):

@@ -97,6 +97,10 @@ class Handler(Protocol):
     def timeout_s(self) -> float:
         """Return how long one call of a method may take; one that takes longer is cancelled, and has failed."""
 
+    @property
+    def keeps_part(self) -> bool:
+        """Return whether what is done is of use where a chunk of RUN fails the job: it is put together by `finish` then."""
+
     async def prepare(self, context: Context, plan: Plan) -> Outcome:
         """Check that the job can be done, and hand `plan` the payloads of its chunks, a page at a time."""
 
@@ -104,7 +108,7 @@ class Handler(Protocol):
         """Do a chunk."""
 
     async def finish(self, context: Context) -> Outcome:
-        """Put together what is done: all chunks, or fewer if the job `is_expired`, maybe before it was prepared."""
+        """Put together what is done: all chunks, or fewer if the job `is_expired`, maybe before it was prepared, or failed."""
 
     async def cleanup(self, context: Context) -> Outcome:
         """Take away what a job has left that failed or was cancelled; nothing of it runs any more."""

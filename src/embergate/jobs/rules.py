@@ -18,9 +18,9 @@ LONGEST_RETRY: Final = timedelta(hours=1)
 class WorkerRules:
     """How a worker behaves. Units: seconds.
 
-    A chunk whose worker is not heard of for `lease_s` is another's. `max_attempts` is how often a chunk may be begun if it
-    fails, `max_begun` if it takes its process with it: servers are killed for many reasons that are none of a chunk's. A
-    worker that stops leaves its chunks `grace_s` to end.
+    A chunk whose worker is not heard of for `lease_s` is another's. `max_attempts` is how often a chunk may fail,
+    `max_deaths` how often it may take its process with it: servers are killed for many reasons that are none of a chunk's.
+    A worker that stops leaves its chunks `grace_s` to end.
     """
 
     lease_s: float = 30.0
@@ -28,7 +28,7 @@ class WorkerRules:
     poll_s: float = 1.0
     grace_s: float = 20.0
     max_attempts: int = 5
-    max_begun: int = 10
+    max_deaths: int = 10
     first_pause_s: float = 2.0
     # How long a result waits for a database that is away before the chunk is given back.
     hold_result_s: float = 60.0

@@ -94,7 +94,8 @@ async def settle(db: AsyncSession, handlers: Handlers, claim: Claim, verdict: Ve
             moment = await database_now(db)
             if not verdict.is_fault:
                 chunk.blocked_since = chunk.blocked_since or moment
-                if moment - chunk.blocked_since > BLOCKED_AT_MOST:
+                # Results are put together however long it takes until there is room for them.
+                if moment - chunk.blocked_since > BLOCKED_AT_MOST and claim.step is not Step.FINISH:
                     error = JobError("UNAVAILABLE", f"{name_of(claim)} could not be done for a day: {verdict.reason}")
                     await _fail(db, handlers, (run, chunk), Failed(error, verdict.reason))
                     return State(run.state)
@@ -134,12 +135,14 @@ async def move_on(db: AsyncSession, handlers: Handlers) -> list[tuple[str, str, 
         still = _waiting_to_move(moment, handlers.keys()).where(JobRunRow.id == job_id)
         if run is None or (await db.scalar(still)) is None:
             continue
-        if run.step == Step.STOP:
+        if run.step == Step.STOP and State(run.state).has_ended:
             await begin(db, run, Step.CLEANUP, moment)
             continue
         if run.state == State.PAUSED:
             await unpause(db, handlers, run)
             changed.append((run.id, run.kind, State(run.state)))
+        if run.step == Step.STOP:  # it has failed, and what is done of it is kept
+            await begin(db, run, Step.FINISH, moment)
         if run.step in {Step.PREPARE, Step.RUN}:
             run.is_expired = True
             await begin(db, run, Step.FINISH, moment)
@@ -214,7 +217,7 @@ async def _done(db: AsyncSession, handlers: Handlers, rows: tuple[JobRunRow, Job
             await begin(db, run, Step.FINISH, await database_now(db))
         case Step.FINISH:
             run.step = Step.END
-            await change_state(db, handlers, run, State.EXPIRED if run.is_expired else State.COMPLETED)
+            await change_state(db, handlers, run, _end_of(run))
         case Step.CLEANUP:
             run.step = Step.END
     await db.flush()
@@ -228,8 +231,18 @@ async def _fail(db: AsyncSession, handlers: Handlers, rows: tuple[JobRunRow, Job
         await db.flush()
         return
     run.step = Step.STOP
-    run.error_code, run.error_message = failed.error.code, failed.error.message
-    await change_state(db, handlers, run, State.FAILED)
+    if run.error_code is None:  # else it is what is left of a failed job that cannot be put together
+        run.error_code, run.error_message = failed.error.code, failed.error.message
+    if chunk.step == Step.RUN and handlers[run.kind].keeps_part:
+        await db.flush()
+    else:
+        await change_state(db, handlers, run, State.FAILED)
+
+
+def _end_of(run: JobRunRow) -> State:
+    if run.error_code is not None:
+        return State.FAILED
+    return State.EXPIRED if run.is_expired else State.COMPLETED
 
 
 def _put_back(chunk: JobChunkRow, again: Again, moment: datetime) -> None:

@@ -18,11 +18,11 @@ from embergate.clock import monotonic_s
 from embergate.errors import UnavailableError
 from embergate.ids import new_short_id
 from embergate.jobs import claims, metrics, steps
-from embergate.jobs.claims import Claim
+from embergate.jobs.claims import Claim, Room
 from embergate.jobs.errors import LeaseLostError
 from embergate.jobs.execution import about, perform, verdict_on
 from embergate.jobs.handler import Handlers
-from embergate.jobs.job import State
+from embergate.jobs.job import State, Step
 from embergate.jobs.metrics import JobMetrics
 from embergate.jobs.rules import WorkerRules
 from embergate.jobs.steps import Again, Done, Failed, Verdict
@@ -110,25 +110,30 @@ class Worker:
 
     async def _take_work(self) -> None:
         """Claim what there is room for; look first, without a lock, unless the last claim left something."""
-        kinds, num_free = self._handlers.keys(), self._num_slots - len(self._slots)
+        kinds, room = self._handlers.keys(), self._room()
         if monotonic_s() >= self._look_at_s:
             async with self._database.reading() as db:
                 has_to_move = await steps.has_to_move(db, kinds)
-                has_more = has_to_move or await claims.has_claimable(db, kinds)
+                has_more = has_to_move or await claims.has_claimable(db, kinds, room)
             if has_to_move:
                 await self._move_on()
             if has_more:
                 self._look_at_s = monotonic_s() + self._rules.poll_s
             else:
-                num_free = 0
-        if num_free > 0:
+                return
+        if room.num_chunks > 0:
             lease = timedelta(seconds=self._rules.lease_s)
             async with self._database.writing() as db:
-                taken = await claims.claim(db, kinds, owner=self.owner, lease=lease, max_claims=num_free)
+                taken = await claims.claim(db, kinds, room, owner=self.owner, lease=lease)
             for claim in taken:
                 self._begin(claim)
-            if len(taken) < num_free:
+            if len(taken) < room.num_chunks:
                 self._look_at_s = 0.0
+
+    def _room(self) -> Room:
+        """Return what may be claimed: all slots but one may prepare jobs, which must not hold up the work on others."""
+        num_preparing = sum(slot.claim.step is Step.PREPARE for slot in self._slots)
+        return Room(self._num_slots - len(self._slots), max(1, self._num_slots - 1) - num_preparing)
 
     async def _move_on(self) -> None:
         async with self._database.writing() as db:

@@ -1,6 +1,6 @@
 """`KeySet`: which of any number of texts were there before, in memory that does not grow with them.
 
-Its calls block; one runs at a time, in any thread.
+Its calls block; one runs at a time, in any thread, and none may run any more when the context ends.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Final, Self
 
+from embergate.errors import UnavailableError
+
 KEY_BYTES: Final = 16
+NO_ROOM: Final = "The disk of temporary files is full, or fails."
 
 
 class KeySet:
@@ -25,9 +28,12 @@ class KeySet:
         self._connection.execute("CREATE TABLE keys (key BLOB PRIMARY KEY) WITHOUT ROWID")
 
     def add(self, text: str) -> bool:
-        """Add a text; return whether it is new."""
+        """Add a text; return whether it is new. Raises: UnavailableError where there is no room for it."""
         statement = "INSERT INTO keys VALUES (?) ON CONFLICT DO NOTHING"
-        return self._connection.execute(statement, (_key_of(text),)).rowcount == 1
+        try:
+            return self._connection.execute(statement, (_key_of(text),)).rowcount == 1
+        except sqlite3.OperationalError as error:
+            raise UnavailableError(NO_ROOM) from error
 
     def add_all(self, texts: Iterable[str]) -> None:
         """Add many texts, new or not."""

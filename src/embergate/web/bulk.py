@@ -34,10 +34,10 @@ class BulkAnswerer(Protocol):
         """
         ...
 
-    def check(self, name: str, model: NamedModel, body: Mapping[str, Any]) -> None:
-        """Check a request's body for what can be told without running it; `name` is the model's as the job gives it.
+    def check(self, name: str, model: NamedModel, body: Mapping[str, Any]) -> int:
+        """Check a request's body for what can be told without running it, and return how many inputs it has.
 
-        Raises: InvalidRequestError, also for another model than the job's.
+        `name` is the model's as the job gives it. Raises: InvalidRequestError, also for another model than the job's.
         """
         ...
 

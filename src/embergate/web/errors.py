@@ -36,7 +36,9 @@ from embergate.web.request_log import note
 MAX_MESSAGE_CHARACTERS: Final = 2000
 BAD_REQUEST_TYPE: Final = "type.googleapis.com/google.rpc.BadRequest"
 # NOTE: this chooses a body's shape, where the router itself or the body limit answers; it lets nobody in.
-INFERENCE_PATH: Final = re.compile(r"/inference/|/v1/(embeddings|models|rerank)(/|$)|/(health|metrics)")
+INFERENCE_PATH: Final = re.compile(
+    r"/inference/(?!v1/accounts/)|/v1/(embeddings|models|rerank|files|batches)(/|$)|/(health|metrics)"
+)
 
 
 class JSONResponse(Response):

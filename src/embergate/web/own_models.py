@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from embergate.engine.loading.catalog import ModelKind
@@ -23,6 +25,23 @@ class NamedModel:
     kind: ModelKind
 
 
+@dataclass(frozen=True, slots=True)
+class OwnModel:
+    """What is known of an uploaded model that is ready, without loading it. `max_tokens` counts special tokens."""
+
+    account: str
+    slug: str
+    kind: ModelKind
+    names: frozenset[str]
+    created_at: datetime
+    max_tokens: int
+    dimensions: int
+    normalize_default: bool
+    resizable: bool
+    # In which it is served besides the server's own, as the suffixes of its name.
+    precisions: tuple[str, ...]
+
+
 class OwnModels(Protocol):
     """Uploaded models by name, loaded when they are used."""
 
@@ -38,5 +57,12 @@ class OwnModels(Protocol):
         """Keep a model loaded for as long as the context lasts, for a caller of this account.
 
         Raises: as `find`; ModelLoadingError if it is not loaded in time; UnavailableError if the files cannot be reached.
+        """
+        ...
+
+    async def ready(self, account_id: str) -> Sequence[OwnModel]:
+        """Return the models that an account may use: its own, then the public ones of others; the first 1,000.
+
+        Raises: UnavailableError.
         """
         ...

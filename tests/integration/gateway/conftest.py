@@ -11,6 +11,9 @@ from embergate.app.objects import FileOptions
 from embergate.storage.database import Database
 from embergate.storage.objects.local import LocalObjects
 from tests.integration.gateway.platform import Platform
+from tests.s3_server import bucket, s3_endpoint, s3_environment
+
+__all__ = ["bucket", "s3_endpoint", "s3_environment"]
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from embergate.gateway.accounts import service as accounts
 from embergate.gateway.accounts.schemas import Account
 from embergate.gateway.api_keys import service as api_keys
 from embergate.gateway.api_keys.schemas import ApiKey
+from embergate.gateway.models.imports.sources import ImportRules
 from embergate.gateway.quotas.known import QuotaDefaults
 from embergate.gateway.sessions import service as sessions
 from embergate.gateway.sessions.oidc_client import OidcClient
@@ -82,13 +83,15 @@ class Platform:
         webhook: Webhook | None = None,
         files: FileOptions | None = None,
         pool: PoolOptions | None = None,
+        import_rules: ImportRules | None = None,
     ) -> None:
         self.database = database
         self.keyring = Keyring(master_keys)
         self.hasher = QuickHasher()
         options = MeterOptions(limiter or MemoryLimiter(), QuotaDefaults(quotas), webhook=webhook)
         gateway = gateway_over(database, self.keyring, rules, oidc, options, files, pool)
-        self.gateway = replace(gateway, sessions=replace(gateway.sessions, passwords=Passwords(self.hasher)))
+        session_parts = replace(gateway.sessions, passwords=Passwords(self.hasher))
+        self.gateway = replace(gateway, sessions=session_parts, import_rules=import_rules or ImportRules())
         limits = InferenceLimits(timeout_s=30)
         self.deps = Deps(
             Engine(),

@@ -49,6 +49,7 @@ async def test_new_job_is_shown_with_every_field(platform: Platform, key: str) -
         "precision": "PRECISION_UNSPECIFIED",
         "jobProgress": None,
         "continuedFromJobName": "",
+        "outputFormat": "JSONL",
     }
     assert await told(platform, key, "GET", f"{JOBS}/job") == made
     assert await told(platform, key, "GET", f"{JOBS}/job", params={"readMask": "model"}) == {"model": MODEL}
@@ -64,12 +65,13 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("no input", {"inputDatasetId": ""}, 400, "inputDatasetId is required"),
     ("unknown input", {"inputDatasetId": "accounts/acme/datasets/none"}, 404, "there is no dataset 'none'"),
     ("foreign input", {"inputDatasetId": "accounts/beta/datasets/rows"}, 403, "must be in the account acme"),
-    ("no name", {"inputDatasetId": "accounts/acme/models/rows"}, 400, "is not a resource name"),
+    ("no name", {"inputDatasetId": "accounts/acme/models/rows"}, 400, "is not of the form"),
     ("unknown model", {"model": "fireworks/none"}, 404, "no embedding model 'fireworks/none' is served"),
     ("output is there", {"outputDatasetId": "accounts/acme/datasets/rows"}, 409, "there is a dataset 'rows' already"),
     ("bad output", {"outputDatasetId": "Rows"}, 400, "outputDatasetId"),
     ("extraBody no JSON", {"inferenceParameters": {"extraBody": "{"}}, 400, "extraBody is not valid JSON"),
     ("extraBody no object", {"inferenceParameters": {"extraBody": "[]"}}, 400, "extraBody must be a JSON object"),
+    ("no format", {"outputFormat": "CSV"}, 400, "outputFormat"),
     ("no number", {"inferenceParameters": {"temperature": "NaN"}}, 400, "temperature"),
     ("unknown field", {"nope": 1}, 400, 'unknown field "nope"'),
     ("unknown job", {"continuedFromJobName": "accounts/acme/batchInferenceJobs/none"}, 404, "resource not found"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from embergate.clock import now
-from embergate.errors import UnavailableError
+from embergate.errors import OverloadedError, UnavailableError
 from embergate.gateway.accounts.schemas import SuspendState
 from embergate.gateway.batch_jobs import rows as batch_rows
 from embergate.gateway.batch_jobs.pausing import resume_paid
@@ -359,3 +361,73 @@ async def test_metrics_tell_how_many_jobs_are_open_and_what_became_of_chunks(pla
     assert registry.get_sample_value("embergate_job_chunks_total", done) == 3  # checked, answered, put together
     completed = {"kind": "batch_inference", "state": "COMPLETED"}
     assert registry.get_sample_value("embergate_job_changes_total", completed) == 1
+
+
+@pytest.mark.usefixtures("small_chunks")
+async def test_failed_job_keeps_what_was_charged_and_another_does_the_rest(platform: Platform, key: str) -> None:
+    await upload(platform, key, lines(rows_of([{"input": "the fox"}] * 6)))
+    num_tokens = (await embed(platform, key, {"input": "the fox"}))["usage"]["prompt_tokens"]
+    await give_credit(platform, num_tokens * LIST_PRICE_NANOS * 2)
+    await create(platform, key)
+    async with worker(platform, num_slots=1):
+        await wait_for(platform, key, PAUSED)
+        await told(platform, key, "PATCH", f"{ACCOUNT}/policySettings", json={"rules": []})
+        await give_credit(platform, 10**9)
+        await resume_paid(platform.database, platform.gateway.objects)
+        first = await wait_for(platform, key, ENDED)
+        assert (first["state"], first["status"]["code"]) == ("JOB_STATE_FAILED", "PERMISSION_DENIED")
+        done, _ = await output_of(platform, key, first)
+        assert 0 < len(done) < 6
+        rules = [{"model": MODEL, "allowServerless": True}]
+        await told(platform, key, "PATCH", f"{ACCOUNT}/policySettings", json={"rules": rules})
+        body = {"continuedFromJobName": first["name"]}
+        await told(platform, key, "POST", JOBS, params={"batchInferenceJobId": "rest"}, json=body)
+        second = await wait_for(platform, key, ENDED, "rest")
+    rest, _ = await output_of(platform, key, second)
+    assert sorted([*done, *rest]) == [f"row-{index}" for index in range(6)]
+
+
+async def test_rows_that_failed_are_done_again_by_the_job_that_goes_on(platform: Platform, key: str) -> None:
+    await upload(platform, key, lines(rows_of([{"input": "the fox"}, {"input": "fox " * 1000}])))
+    await create(platform, key)
+    async with worker(platform):
+        first = await wait_for(platform, key, ENDED)
+        body = {"continuedFromJobName": first["name"]}
+        await told(platform, key, "POST", JOBS, params={"batchInferenceJobId": "rest"}, json=body)
+        second = await wait_for(platform, key, ENDED, "rest")
+    assert [set(found) for found in await output_of(platform, key, first)] == [{"row-0"}, {"row-1"}]
+    assert [set(found) for found in await output_of(platform, key, second)] == [set(), {"row-1"}]
+
+
+async def test_job_that_is_deleted_while_its_rows_are_checked_harms_nobody(platform: Platform, key: str) -> None:
+    row = json.dumps({"custom_id": "row-%d", "body": {"input": "the fox"}})
+    await upload(platform, key, b"".join((row % number).encode() + b"\n" for number in range(40_000)))
+    being_checked = select(JobChunkRow.job_id).where(JobChunkRow.step == "PREPARE", JobChunkRow.state == "RUNNING")
+    async with worker(platform, num_slots=4):
+        for number in range(4):
+            await create(platform, key, f"job-{number}")
+            async with asyncio.timeout(30), platform.database.reading() as db:
+                while await db.scalar(being_checked) is None:
+                    await asyncio.sleep(0.01)
+                    await db.rollback()
+            await told(platform, key, "DELETE", f"{JOBS}/job-{number}")
+        await upload(platform, key, lines(rows_of(BODIES)), "few")
+        await create(platform, key, "last", inputDatasetId="few")
+        assert (await wait_for(platform, key, ENDED, "last"))["state"] == "JOB_STATE_COMPLETED"
+
+
+async def test_full_queue_puts_a_chunk_back(platform: Platform, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: Any) -> NoReturn:
+        raise OverloadedError("the queue is full", retry_after_s=0.01)
+
+    await upload(platform, key, lines(rows_of(BODIES)))
+    await create(platform, key)
+    with monkeypatch.context() as patch:
+        patch.setattr(platform.deps.engine, "run", full)
+        async with worker(platform):
+            await until(platform, key, lambda job: job["status"]["message"] == "waiting: the queue is full")
+    async with worker(platform):
+        job = await wait_for(platform, key, ENDED)
+    assert job["state"] == "JOB_STATE_COMPLETED"
+    async with platform.database.reading() as db:
+        assert set(await db.scalars(select(JobChunkRow.attempt))) == {1}

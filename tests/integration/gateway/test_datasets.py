@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from embergate.errors import UnavailableError
 from embergate.gateway.datasets import upload as forms
+from embergate.gateway.files.arrivals import sweep_arrivals
 from embergate.gateway.files.doomed import delete_doomed
 from embergate.web.caller import Role
 from tests.integration.gateway.platform import Platform
@@ -265,3 +268,82 @@ async def test_others_and_those_who_only_ask_for_vectors_may_not(platform: Platf
     for who in (stranger, bot):
         assert (await platform.call(who, "GET", f"{DATASETS}/rows")).status_code == 403
         assert (await upload(platform, who, ROWS)).status_code == 403
+
+
+async def test_of_two_files_that_come_at_once_the_one_that_is_accepted_is_kept(platform: Platform, key: str) -> None:
+    await create(platform, key)
+    contents = [b"".join(b'{"n": %d}\n' % number for number in range(num)) for num in (3, 5)]
+    answers = await asyncio.gather(*(upload(platform, key, content, "rows.jsonl") for content in contents))
+    assert sorted(answer.status_code for answer in answers) == [200, 400]
+    winner = contents[[answer.status_code for answer in answers].index(200)]
+    assert await content_of(platform, key) == {"dataset/rows/rows.jsonl": winner}
+    assert (await told(platform, key, "GET", f"{DATASETS}/rows"))["exampleCount"] == str(winner.count(b"\n"))
+
+
+async def test_file_that_is_replaced_while_it_is_read_is_not_kept_as_what_was_read(
+    platform: Platform, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ROWS.replace(b"\n\n", b"\n").replace(b'"c"', b'"cc"')  # as long, and other rows
+    assert len(other) == len(ROWS)
+    await create(platform, key)
+    url = (await urls_for(platform, key, {"rows.jsonl": len(ROWS)}))["rows.jsonl"]
+    await put(platform, url, ROWS)
+    objects, read = platform.gateway.objects, platform.gateway.objects.read
+    statuses: list[int] = []
+
+    async def replaced(key_: str, *where: Any, **options: Any) -> AsyncIterator[bytes]:
+        if not statuses:
+            statuses.append(0)
+            await put(platform, url, other)
+            statuses.append((await validate(platform, key)).status_code)
+        async for piece in read(key_, *where, **options):
+            yield piece
+
+    monkeypatch.setattr(objects, "read", replaced)
+    first = await validate(platform, key)
+    monkeypatch.undo()
+    assert (first.status_code, statuses) == (400, [0, 200])
+    assert await content_of(platform, key) == {"dataset/rows/rows.jsonl": other}
+
+
+async def validate(platform: Platform, key: str) -> httpx2.Response:
+    return await platform.call(key, "POST", f"{DATASETS}/rows:validateUpload", json={})
+
+
+async def test_what_comes_after_its_dataset_is_gone_or_ready_is_swept(platform: Platform, key: str) -> None:
+    database, objects = platform.database, platform.gateway.objects
+    await create(platform, key)
+    url = (await urls_for(platform, key, {"rows.jsonl": len(ROWS)}))["rows.jsonl"]
+    await put(platform, url, ROWS)
+    assert await sweep_arrivals(database, objects) == 0
+    assert (await validate(platform, key)).status_code == 200
+    await put(platform, url, ROWS)
+    assert await sweep_arrivals(database, objects) == 1
+    assert await content_of(platform, key) == {"dataset/rows/rows.jsonl": ROWS}
+    await told(platform, key, "DELETE", f"{DATASETS}/rows")
+    await delete_doomed(database, objects)
+    await put(platform, url, ROWS)
+    assert await sweep_arrivals(database, objects) == 1
+    assert [info.key async for info in objects.list()] == []
+
+
+async def test_folder_that_cannot_be_deleted_holds_up_no_other(
+    platform: Platform, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = platform.gateway.objects
+    for name in ("rows", "other"):
+        await create(platform, key, name)
+        await told(platform, key, "DELETE", f"{DATASETS}/{name}")
+    delete = objects.delete_prefix
+    refused: list[str] = []
+
+    async def refuse(prefix: str) -> None:
+        if not refused or prefix in refused:
+            refused.append(prefix)
+            raise UnavailableError("the disk fails")
+        await delete(prefix)
+
+    monkeypatch.setattr(objects, "delete_prefix", refuse)
+    assert await delete_doomed(platform.database, objects) == 3
+    monkeypatch.undo()
+    assert await delete_doomed(platform.database, objects) == 1

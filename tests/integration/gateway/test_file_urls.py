@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from hashlib import sha256
@@ -94,6 +95,15 @@ async def test_size_that_lies_is_refused(
     answer = await client.put(url, content=pieces(data, 100) if is_chunked else data)
     check_refused(answer, status, 3, "bytes")
     assert await keys(store) == []
+
+
+async def test_compressed_body_is_refused_unread(client: httpx2.AsyncClient, urls: FileUrls) -> None:
+    bomb = gzip.compress(bytes(1 << 20))
+    url = await urls.upload_url(KEY, size=len(bomb), expires_in=HOUR)
+    for encoding in ("gzip", "br, gzip", "x"):
+        answer = await client.put(url, content=bomb, headers={"content-encoding": encoding})
+        assert (answer.status_code, "Content-Encoding" in answer.text) == (400, True)
+    assert (await client.put(url, content=bomb, headers={"content-encoding": "identity"})).status_code == 200
 
 
 async def test_length_range_that_does_not_fit_is_refused(client: httpx2.AsyncClient, urls: FileUrls) -> None:

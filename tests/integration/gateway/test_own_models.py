@@ -17,6 +17,7 @@ from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.registry import ServedModel
 from embergate.gateway.files.doomed import delete_doomed
+from embergate.gateway.models.store import contents_of_all
 from embergate.storage.database import Database
 from embergate.storage.objects.local import LocalObjects
 from embergate.storage.tables.usage import UsageDimensionsRow, UsageRecordRow
@@ -145,8 +146,29 @@ async def test_deleted_model_answers_no_more_and_leaves_no_file(platform: Platfo
     await delete_doomed(platform.database, objects)
     assert not [one async for one in objects.list("models")]
     folders = platform.gateway.models.folders
-    assert await folders.sweep(set(), -1.0) == 1
+
+    async def needed() -> set[str]:
+        async with platform.database.reading() as db:
+            return await contents_of_all(db)
+
+    assert await folders.sweep(needed, -1.0) == 1
     assert not names_in(folders.directory)
+
+
+@on_sqlite_only
+async def test_files_do_not_say_more_tokens_than_the_server_lets_any_model_have(
+    database: Database, store: LocalObjects, folder: Path, tmp_path: Path
+) -> None:
+    files = FileOptions(store, models_folder=tmp_path / "models")
+    platform = Platform(database, files=files, pool=PoolOptions(max_tokens=16))
+    key = await platform.add_account("acme")
+    await upload(platform, key, folder)
+    assert (await told(platform, key, "GET", f"{MODELS}/mine"))["contextLength"] == 16
+    assert (await embed(platform, key, ["a " * 14])).json()["usage"]["prompt_tokens"] == 16
+    answer = await embed(platform, key, ["a " * 15])
+    assert answer.status_code == 400
+    assert "17 tokens long, special tokens included; this model's limit is 16" in answer.json()["error"]["message"]
+    await platform.close()
 
 
 async def test_models_that_do_not_fit_together_take_turns(
@@ -253,3 +275,34 @@ async def test_list_is_filtered_and_the_catalogues_models_are_everybodys(platfor
         key, "PATCH", f"{MODELS}/one", params={"updateMask": "kind"}, json={"kind": "CUSTOM_MODEL"}
     )
     assert wrong.status_code == 400
+
+
+async def test_inference_plane_lists_what_an_account_may_use(
+    platform: Platform, key: str, folder: Path, tmp_path: Path
+) -> None:
+    stranger = await platform.add_account("globex")
+    platform.deps.registry.add(ServedModel("fireworks", "small", fake_model(tmp_path / "small"), now()))
+    await upload(platform, key, folder)
+    await create(platform, key, "empty")
+    small, own = (await told(platform, key, "GET", "/inference/v1/models"))["data"]
+    assert (small["id"], own["id"]) == ("accounts/fireworks/models/small", NAME)
+    assert (own["owned_by"], own["dimensions"], own["precisions"]) == ("acme", 48, [])
+    details = (await told(platform, key, "GET", f"{MODELS}/mine"))["embeddingDetails"]
+    assert (details["dimensions"], details["pooling"]) == (48, "mean")
+    full = await told(platform, key, "GET", f"/inference/v1/models/{NAME}")
+    common = own.keys() & full.keys() - {"created"}
+    assert {name: own[name] for name in common} == {name: full[name] for name in common}
+    assert [one["id"] for one in (await told(platform, stranger, "GET", "/v1/models"))["data"]] == [small["id"]]
+    await told(platform, key, "PATCH", f"{MODELS}/mine", json={"public": True})
+    assert [one["id"] for one in (await told(platform, stranger, "GET", "/v1/models"))["data"]] == [small["id"], NAME]
+    await told(platform, stranger, "PATCH", "/v1/accounts/globex/policySettings", json={"rules": []})
+    assert (await told(platform, stranger, "GET", "/v1/models"))["data"] == []
+
+
+async def test_gateways_list_is_also_where_the_inference_plane_is(platform: Platform, key: str) -> None:
+    await create(platform, key)
+    path = "/accounts/acme/models"
+    listed = await told(platform, key, "GET", f"/inference/v1{path}", params={"pageSize": "1"})
+    assert listed == await told(platform, key, "GET", f"/v1{path}")
+    stranger = await platform.add_account("globex")
+    assert (await platform.call(stranger, "GET", f"/inference/v1{path}")).status_code == 403

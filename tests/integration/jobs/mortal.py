@@ -16,9 +16,7 @@ from embergate.storage.database import Database
 from tests.integration.jobs.toy import TOY, ToyHandler
 
 Moment = Literal["before", "within", "after"]
-RULES = WorkerRules(
-    poll_s=0.002, heartbeat_s=0.005, lease_s=600.0, first_pause_s=0.0, max_attempts=1_000, max_begun=1_000
-)
+RULES = WorkerRules(poll_s=0.002, heartbeat_s=0.005, lease_s=600.0, first_pause_s=0.0, max_deaths=1_000)
 
 
 class MortalDatabase(Database):

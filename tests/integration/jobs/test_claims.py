@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from embergate.jobs import claims, control, steps
-from embergate.jobs.claims import Claim
+from embergate.jobs.claims import Claim, Room
 from embergate.jobs.errors import LeaseLostError
 from embergate.jobs.handler import Context, Outcome
 from embergate.jobs.job import Step
@@ -27,7 +27,7 @@ HANDLERS = {TOY: ToyHandler()}
 
 async def take(database: Database, num: int, owner: str = "one") -> list[Claim]:
     async with database.writing() as db:
-        return await claims.claim(db, [TOY], owner=owner, lease=timedelta(minutes=1), max_claims=num)
+        return await claims.claim(db, [TOY], Room(num, num), owner=owner, lease=timedelta(minutes=1))
 
 
 async def settle(database: Database, claim: Claim, verdict: Verdict) -> None:
@@ -56,6 +56,20 @@ async def running(database: Database, num_chunks: int, account_id: str = "acme",
 
 def jobs_of(taken: Sequence[Claim]) -> list[str]:
     return [claim.job.id for claim in taken]
+
+
+async def test_jobs_that_are_prepared_leave_a_slot_for_the_work_on_others(jobs: Database) -> None:
+    new = [await toy.enqueue(jobs, 1) for _ in range(3)]
+    under_way = await running(jobs, 5)
+    async with jobs.writing() as db:
+        taken = await claims.claim(db, [TOY], Room(4, 2), owner="one", lease=timedelta(minutes=1))
+    assert jobs_of(taken) == [*new[:2], under_way, under_way]
+    full = Room(1, 0)
+    async with jobs.writing() as db:
+        await db.execute(update(JobRunRow).where(JobRunRow.id == under_way).values(state="PAUSED"))
+        assert not await claims.has_claimable(db, [TOY], full)
+        assert await claims.has_claimable(db, [TOY], Room(1, 1))
+        assert await claims.claim(db, [TOY], full, owner="one", lease=timedelta(minutes=1)) == []
 
 
 async def test_account_with_the_fewest_chunks_under_way_goes_first(jobs: Database) -> None:
@@ -109,7 +123,7 @@ async def test_lease_that_has_run_out_is_anothers_with_a_higher_fence(jobs: Data
     assert await take(jobs, 1, "two") == []
     await end_leases(jobs)
     [second] = await take(jobs, 1, "two")
-    assert (first.fence, second.fence, second.attempt) == (1, 2, 2)
+    assert (first.fence, second.fence, second.attempt, second.num_deaths) == (1, 2, 1, 1)
 
 
 @pytest.mark.parametrize("is_second_done", [False, True])
@@ -191,7 +205,7 @@ async def test_worker_drops_a_chunk_that_another_has(jobs: Database) -> None:
     handler, cancelled = ToyHandler(), asyncio.Event()
 
     async def hang(context: Context) -> None:
-        if context.attempt == 1:
+        if context.fence == 1:
             try:
                 await asyncio.Event().wait()
             finally:
@@ -218,7 +232,7 @@ async def test_worker_drops_a_chunk_that_another_has(jobs: Database) -> None:
 @on_sqlite_only  # PostgreSQL plans by what it knows of the tables, which are empty here
 async def test_claim_reads_open_chunks_by_their_index(jobs: Database) -> None:
     """Of a job with many chunks that have ended, a claim reads those that are open."""
-    statement = claims.CANDIDATES.params(moment=toy.long_ago(), kinds=[TOY], num=1)
+    statement = claims.CANDIDATES.params(moment=toy.long_ago(), kinds=[TOY], steps=[Step.RUN], num=1)
     async with jobs.reading() as db:
         compiled = statement.compile(dialect=db.get_bind().dialect, compile_kwargs={"literal_binds": True})
         plan = (await db.connection()).exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")

@@ -13,7 +13,7 @@ from embergate.errors import NotFoundError, OverloadedError, UnavailableError
 from embergate.jobs import control
 from embergate.jobs.errors import JobError, RetryLater
 from embergate.jobs.handler import Context
-from embergate.jobs.job import NewJob, Progress, State
+from embergate.jobs.job import Job, NewJob, Progress, State
 from embergate.jobs.metrics import DONE, FAILED, LOST, PUT_BACK
 from embergate.jobs.retention import open_jobs, purge_jobs
 from embergate.jobs.rules import WorkerRules
@@ -240,7 +240,8 @@ async def test_job_that_has_ended_cannot_be_cancelled_or_paused(jobs: Database) 
                 assert (await call(db, {TOY: handler}, account_id="acme", job_id=job_id)).state == State.COMPLETED
 
 
-async def test_expired_job_keeps_what_is_done(jobs: Database) -> None:
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_job_that_expires_or_is_told_to_end_early_keeps_what_is_done(jobs: Database, is_told: bool) -> None:
     handler, gate = ToyHandler(), Gate()
 
     async def wait(context: Context) -> None:
@@ -251,7 +252,10 @@ async def test_expired_job_keeps_what_is_done(jobs: Database) -> None:
     job_id = await toy.enqueue(jobs, 5, max_age=timedelta(hours=1))
     async with working(jobs, handler, num_slots=1):
         await gate.until_met(1)
-        await toy.expire(jobs, job_id)
+        if is_told:
+            await end_early(jobs, job_id)
+        else:
+            await toy.expire(jobs, job_id)
         await until_others_are_done(jobs)
         assert job_id not in handler.finished
         gate.opened.set()  # what is under way may end
@@ -260,6 +264,13 @@ async def test_expired_job_keeps_what_is_done(jobs: Database) -> None:
     assert handler.finished[job_id] == [0, 10, 20]
     assert await toy.states(jobs, job_id) == ["RUNNING", "EXPIRED"]
     assert (await toy.get(jobs, job_id)).num_done == 3
+    before = await toy.get(jobs, job_id)
+    assert await end_early(jobs, job_id) == before
+
+
+async def end_early(jobs: Database, job_id: str) -> Job:
+    async with jobs.writing() as db:
+        return await control.end_early(db, account_id="acme", job_id=job_id)
 
 
 @pytest.mark.parametrize("is_paused", [False, True])
@@ -318,13 +329,15 @@ async def test_chunk_that_takes_its_process_with_it_fails_its_job(jobs: Database
         async with jobs.writing() as db:
             await control.pause(db, {TOY: handler}, account_id="acme", job_id=job_id)
         async with jobs.writing() as db:  # ten processes that had it are gone
-            await db.execute(update(JobChunkRow).values(attempt=10, fence=10, lease_owner="gone"))
+            await db.execute(
+                update(JobChunkRow).values(attempt=1, num_deaths=9, fence=10, lease_owner="gone", state="RUNNING")
+            )
             await control.resume(db, {TOY: handler}, account_id="acme", job_id=job_id)
         await end_leases(jobs)
         await until_ended(jobs, job_id)
     job = await toy.get(jobs, job_id)
     assert job.error_message == (
-        "the step PREPARE was begun 10 times and never ended: its server died, or was not heard of"
+        "the step PREPARE never ended: 10 servers that had begun it died, or were not heard of"
     )
 
 
@@ -439,3 +452,69 @@ async def test_purge_takes_jobs_that_ended_long_ago_and_no_others(jobs: Database
         left = await db.execute(select(JobChunkRow.job_id, func.count()).group_by(JobChunkRow.job_id))
         assert {row[0]: row[1] for row in left} == {recent: 3, still_open: 1}
         assert await open_jobs(db) == {(TOY, "QUEUED"): 1}
+
+
+async def test_deaths_of_servers_leave_a_chunk_its_attempts(jobs: Database) -> None:
+    handler, num_tries = ToyHandler(), 0
+
+    async def fail(_context: Context) -> None:
+        nonlocal num_tries
+        num_tries += 1
+        if num_tries < 5:
+            raise LookupError("a bug")
+
+    handler.on_prepare = fail
+    job_id = await toy.enqueue(jobs, 1)
+    async with jobs.writing() as db:  # nine processes that had it are gone
+        gone = {"attempt": 1, "num_deaths": 8, "fence": 9, "lease_owner": "gone", "state": "RUNNING"}
+        await db.execute(update(JobChunkRow).values(gone))
+    await end_leases(jobs)
+    async with working(jobs, handler):
+        await until_ended(jobs, job_id)
+    assert (await toy.get(jobs, job_id)).state is State.COMPLETED
+    assert num_tries == 5
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_job_that_fails_keeps_what_is_done_where_its_kind_says_so(jobs: Database, is_paused: bool) -> None:
+    handler = ToyHandler()
+    handler.keeps_part = True
+
+    async def fail(context: Context) -> None:
+        if context.number == 2:
+            if is_paused:
+                async with jobs.writing() as db:
+                    await control.pause(db, {TOY: handler}, account_id="acme", job_id=job_id)
+            raise JobError("NOT_FOUND", "the input is gone")
+
+    handler.on_run = fail
+    job_id = await toy.enqueue(jobs, 5)
+    async with working(jobs, handler, num_slots=1):
+        await until_ended(jobs, job_id)
+    job = await toy.get(jobs, job_id)
+    assert (job.state, job.error_code, job.error_message) == (State.FAILED, "NOT_FOUND", "the input is gone")
+    assert await toy.effects(jobs, job_id) == [FINISHED, 0, 1]
+    assert handler.finished[job_id] == [0, 10]
+
+
+async def test_job_that_fails_and_cannot_be_put_together_is_cleaned_up_and_says_why_it_failed(jobs: Database) -> None:
+    handler = ToyHandler()
+    handler.keeps_part = True
+
+    async def fail(_context: Context) -> None:
+        raise JobError("NOT_FOUND", "the input is gone")
+
+    async def fail_again(_context: Context) -> None:
+        raise JobError("INTERNAL", "it cannot be put together")
+
+    handler.on_run, handler.on_finish = fail, fail_again
+    job_id = await toy.enqueue(jobs, 1)
+    async with working(jobs, handler):
+        await until(lambda: is_at(jobs, job_id, "END"))
+    job = await toy.get(jobs, job_id)
+    assert (job.state, job.error_code) == (State.FAILED, "NOT_FOUND")
+    assert await toy.effects(jobs, job_id) == [CLEANED]
+
+
+async def is_at(database: Database, job_id: str, step: str) -> bool:
+    return await toy.step(database, job_id) == step

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from embergate.errors import UnavailableError
 from embergate.jobs import claims
+from embergate.jobs.claims import Room
 from embergate.jobs.handler import Context
 from embergate.jobs.job import Job, State
 from embergate.jobs.rules import WorkerRules
@@ -109,7 +110,7 @@ async def test_chunk_that_is_cancelled_before_its_first_step_frees_its_slot(jobs
     await toy.enqueue(jobs, 1)
     worker = Worker(jobs, {TOY: ToyHandler()}, owner="test", num_slots=1)
     async with jobs.writing() as db:
-        [claim] = await claims.claim(db, [TOY], owner=worker.owner, lease=timedelta(minutes=1), max_claims=1)
+        [claim] = await claims.claim(db, [TOY], Room(1, 1), owner=worker.owner, lease=timedelta(minutes=1))
     worker._begin(claim)
     [slot] = worker._slots
     slot.task.cancel()

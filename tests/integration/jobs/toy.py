@@ -58,6 +58,7 @@ class ToyHandler:
     """Plans as many chunks as the payload says, in pages of `page_size`; `on_run` and `on_prepare` may get in the way."""
 
     timeout_s = 60.0
+    keeps_part = False
 
     def __init__(self, page_size: int = 3) -> None:
         self.page_size = page_size

@@ -13,7 +13,7 @@ from embergate.storage.database import Database
 from tests.integration.jobs.toy import TOY, ToyHandler
 
 # So short a lease is lost on a busy machine, too, by workers that live: all the better.
-RULES = WorkerRules(poll_s=0.05, heartbeat_s=0.3, lease_s=2.0, first_pause_s=0.0, max_attempts=100, max_begun=100)
+RULES = WorkerRules(poll_s=0.05, heartbeat_s=0.3, lease_s=2.0, first_pause_s=0.0, max_deaths=100)
 
 
 async def work(url: str) -> None:

@@ -235,3 +235,19 @@ async def test_no_handle_is_left_open(local: LocalObjects) -> None:
     await anext(reading)
     await reading.aclose()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+async def test_reader_that_leaves_while_a_file_is_opened_leaves_no_handle(local: LocalObjects) -> None:
+    await put(local, "k", DATA)
+    num_before = num_handles()
+    for num_turns in range(20):
+        reading = asyncio.create_task(get(local, "k"))
+        for _ in range(num_turns % 4):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading])
+    assert num_handles() <= num_before
+
+
+def num_handles() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -31,6 +31,7 @@ from embergate.aip.filtering.checked import (
 )
 from embergate.aip.filtering.errors import filter_error
 from embergate.aip.filtering.literals import parse_literal
+from embergate.aip.filtering.operands import is_bare, member_of, refuse_null, split_stars
 from embergate.aip.filtering.parser import parse_filter
 
 # What has parts rather than a value.
@@ -92,7 +93,7 @@ class _Checker:
                 return Or(tuple(self.check(term) for term in terms))
             case syntax.Negation(term):
                 return Not(self.check(term))
-        member = self._member(expression.comparable)
+        member = member_of(expression.comparable, self._text)
         if expression.comparison is not None:
             self._count(1, member.position)
             return self._compare(member, expression.comparison)
@@ -112,19 +113,10 @@ class _Checker:
             node = self.check(term)
             yield from node.terms if isinstance(node, And) else (node,)
 
-    def _member(self, side: syntax.Argument) -> syntax.Member:
-        """Return what a side of a comparison is, if it is neither a call nor in parentheses."""
-        match side:
-            case syntax.Function(name, _, position):
-                raise self._error(f"there is no function {name[:60]}, nor any other", position)
-            case syntax.Group(_, position):
-                raise self._error("one value stands here; write (a = 1 OR a = 2) for a choice", position)
-        return side
-
     def _search(self, member: syntax.Member) -> Search:
         if mend := FOREIGN_OPERATORS.get(member.text):
             raise self._error(f"write {mend} for {member.text}", member.position)
-        text, _, _ = self._split_stars(member)
+        text, _, _ = split_stars(member, self._text)
         return Search(text, self._string_fields)
 
     @cached_property
@@ -134,18 +126,11 @@ class _Checker:
         return tuple(_string_fields(self._fields))
 
     def _compare(self, member: syntax.Member, comparison: syntax.Comparison) -> Node:
-        literal = self._member(comparison.argument)
+        literal = member_of(comparison.argument, self._text)
         target = self._find(member)
-        is_bare = len(literal.parts) == 1 and not literal.parts[0].is_quoted
-        if is_bare and literal.text == "null":
-            presence = member.text if comparison.operator == "!=" else f"NOT {member.text}"
-            raise self._error(
-                f"nothing equals null; write {presence}:* for {'set' if comparison.operator == '!=' else 'unset'}, "
-                'or "null" for the text',
-                literal.position,
-            )
+        refuse_null(member, comparison, literal, self._text)
         if comparison.operator == ":":
-            return self._has(target, literal, is_star=is_bare and literal.text == "*")
+            return self._has(target, literal, is_star=is_bare(literal, "*"))
         path = target.path
         if target.element is not None:
             raise self._error(
@@ -167,7 +152,7 @@ class _Checker:
 
     def _compare_scalar(self, path: FieldPath, operator: Operator, literal: syntax.Member) -> Compare | Like:
         if path.type.kind is Kind.STRING and operator.value in EQUALITY:
-            text, leading, trailing = self._split_stars(literal)
+            text, leading, trailing = split_stars(literal, self._text)
             if leading or trailing:
                 return Like(path, text, leading, trailing, negated=operator is Operator.NE)
         return Compare(path, operator, self._value(path.type, literal, path))
@@ -186,7 +171,7 @@ class _Checker:
                 inner = self._find_inside(path.names, path.type.fields, literal.parts)
                 return self._has(inner, literal, is_star=True)
             case Kind.STRING if path.key is None:
-                return Contains(path, self._split_stars(literal)[0])
+                return Contains(path, split_stars(literal, self._text)[0])
         if path.type.kind in COMPOUND:
             raise self._error(
                 f"{_shown(path)} is {path.type.kind.value}; only {_shown(path)}:* can be asked", literal.position
@@ -212,20 +197,6 @@ class _Checker:
             raise self._error(
                 f"{_shown(path)} is {field_type.kind.value}, not {literal.text[:60]!r}; {error}", literal.position
             ) from None
-
-    def _split_stars(self, literal: syntax.Member) -> tuple[str, bool, bool]:
-        """Return a text without the wildcards at its ends, and whether there was one at its start and at its end."""
-        text, offset, stars = literal.text, 0, set[int]()
-        for part in literal.parts:
-            stars |= {offset + star for star in part.stars}
-            offset += len(part.text) + 1
-        leading = 0 in stars
-        trailing = len(text) - 1 in stars and len(text) > 1
-        if stars - {0, len(text) - 1}:
-            raise self._error(
-                "a * stands at the start or end of a text; write \\* in quotes for a star", literal.position
-            )
-        return text[leading : len(text) - trailing], leading, trailing
 
     def _find(self, member: syntax.Member) -> _Target:
         first, *rest = member.parts

@@ -14,17 +14,16 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import orjson
-from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema, fixed_size_list_array
-from arro3.io import read_ipc_stream, write_ipc_stream, write_parquet
+from arro3.core import Array, DataType, Field, RecordBatchReader
+from arro3.io import read_ipc_stream, write_ipc_stream
 from numpy.typing import NDArray
 
 from embergate.cli.embedding.resume import flush
 from embergate.errors import InvalidRequestError
+from embergate.vector_files import npy_header, npy_rows, table_rows, table_schema, write_table
 
 # The end of an Arrow IPC stream. Source: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 ARROW_END: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-ROW_GROUP_BYTES: Final = 32 << 20
-MAX_ROW_GROUP_ROWS: Final = 65_536
 
 
 class OutputFormat(enum.StrEnum):
@@ -87,24 +86,18 @@ class NpyWriter:
 
     def beginning(self) -> bytes:
         """Return the header of an empty array; numpy pads it, so that the final one has the same length."""
-        return self._header(0)
+        return npy_header(0, self._dimensions)
 
     def chunk(self, rows: EmbeddedRows) -> bytes:
         """Return the vectors, little-endian."""
-        return np.ascontiguousarray(rows.vectors, dtype="<f4").tobytes()
+        return npy_rows(rows.vectors)
 
     def finish(self, data: Path, num_rows: int) -> Path:
         """Put the final shape into the header."""
         with data.open("r+b") as stream:
-            stream.write(self._header(num_rows))
+            stream.write(npy_header(num_rows, self._dimensions))
             flush(stream)
         return data
-
-    def _header(self, num_rows: int) -> bytes:
-        header = io.BytesIO()
-        shape = (num_rows, self._dimensions)
-        np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        return header.getvalue()
 
 
 class JsonlWriter:
@@ -138,14 +131,8 @@ class ParquetWriter:
     def __init__(self, dimensions: int) -> None:
         """Write vectors of this length."""
         self._dimensions = dimensions
-        item = Field("item", DataType.float32(), nullable=False)
-        self._schema = Schema(
-            [
-                Field("row", DataType.int64(), nullable=False),
-                Field("id", DataType.string(), nullable=True),
-                Field("vector", DataType.list(item, dimensions), nullable=False),
-            ]
-        )
+        row, row_id = Field("row", DataType.int64(), nullable=False), Field("id", DataType.string(), nullable=True)
+        self._schema = table_schema([row, row_id], dimensions)
 
     def beginning(self) -> bytes:
         """Return the schema message."""
@@ -153,25 +140,17 @@ class ParquetWriter:
 
     def chunk(self, rows: EmbeddedRows) -> bytes:
         """Return the messages of one record batch."""
-        flat = Array.from_numpy(np.ascontiguousarray(rows.vectors, dtype=np.float32).reshape(-1))  # (n * dimensions,)
         columns = [
             Array.from_numpy(np.asarray(rows.numbers, np.int64)),
             Array(list(rows.ids), type=DataType.string()),
-            fixed_size_list_array(flat, self._dimensions, type=self._schema.field("vector").type),
         ]
-        return self._stream(RecordBatch.from_arrays(columns, schema=self._schema)).removeprefix(self.beginning())
+        return self._stream(table_rows(self._schema, columns, rows.vectors)).removeprefix(self.beginning())
 
     def finish(self, data: Path, num_rows: int) -> Path:  # noqa: ARG002 - the header of other formats
         """Rewrite the stream as Parquet beside it."""
         finished = data.with_suffix(".parquet")
         with finished.open("wb") as stream:
-            write_parquet(
-                read_ipc_stream(str(data)),
-                stream,
-                max_row_group_size=max(1, min(MAX_ROW_GROUP_ROWS, ROW_GROUP_BYTES // (4 * self._dimensions))),
-                dictionary_enabled=False,  # floats do not repeat
-                compression="snappy",
-            )
+            write_table(read_ipc_stream(str(data)), stream, self._dimensions)
             flush(stream)
         return finished
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -26,8 +27,19 @@ T = TypeVar("T")
 TIMEOUT_S: Final = 60.0
 PAGE_SIZE: Final = 200
 PIECE_BYTES: Final = 1 << 20
+# A smaller file is sent again: to ask how much of it came would take as long.
+MIN_RESUMABLE_BYTES: Final = 4 << 20
+# A server's own, not a bucket's, which takes a question for an empty file.
+RESUMABLE_URL: Final = re.compile(r"/files/[^?]*\?(?:.*&)?upload=")
+RESUME_INCOMPLETE: Final = 308
 INVALID_ARGUMENT: Final = 3
+# Answers of a server that may say something else in a while.
+TRANSIENT: Final = frozenset({429, 502, 503, 504})
 IN_PROCESS: Final = "http://in-process"
+
+
+class TryAgainError(EmbergateError):
+    """The server cannot be reached, or has no answer now; it may have one in a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +64,16 @@ class Api:
         """Call through this client."""
         self._http = http
 
-    async def call(self, method: str, path: str, *, body: Any = None, **query: Any) -> dict[str, Any]:
+    async def call(
+        self, method: str, path: str, *, body: Any = None, timeout_s: float = TIMEOUT_S, **query: Any
+    ) -> dict[str, Any]:
         """Return the answer of a call. Raises: EmbergateError with the server's message, or saying why there is none."""
         given = {name: str(value) for name, value in query.items() if value not in (None, "")}
         try:
-            response = await self._http.request(method, f"/v1/{path}", params=given, json=body)
+            response = await self._http.request(method, f"/v1/{path}", params=given, json=body, timeout=timeout_s)
             answer = response.json()
         except httpx2.TransportError as error:
-            raise EmbergateError(f"{self._http.base_url} cannot be reached: {error or type(error).__name__}") from None
+            raise TryAgainError(f"{self._http.base_url} cannot be reached: {error or type(error).__name__}") from None
         except ValueError:
             raise EmbergateError(
                 f"{self._http.base_url} answers HTTP {response.status_code} with no JSON: is it an Embergate server?"
@@ -69,10 +83,21 @@ class Api:
         raise _error_of(answer, response.status_code)
 
     async def put(self, url: str, file: Path, size: int, advance: Callable[[int], None]) -> None:
-        """Send a file of `size` bytes to a signed URL. Raises: EmbergateError."""
-        headers = {"content-type": "application/octet-stream", "content-length": str(size)}
+        """Send a file of `size` bytes to a signed URL; where a server keeps what came of a large one, go on behind that.
+
+        Raises: EmbergateError.
+        """
+        headers = {"content-type": "application/octet-stream"}
         async with self._client_of(url) as http:
-            response = await http.put(url, content=_pieces_of(file, advance), headers=headers)
+            start = 0
+            if size >= MIN_RESUMABLE_BYTES and RESUMABLE_URL.search(url):
+                start = await _num_kept(http, url, size)
+                advance(start)
+                if start == size:
+                    return
+                headers["content-range"] = f"bytes {start}-{size - 1}/{size}"
+            headers["content-length"] = str(size - start)
+            response = await http.put(url, content=_pieces_of(file, start, advance), headers=headers)
             await _check(response)
 
     async def fetch(self, url: str, file: Path, advance: Callable[[int], None]) -> None:
@@ -219,8 +244,19 @@ async def _client(target: Target) -> AsyncIterator[httpx2.AsyncClient]:
             yield http
 
 
-async def _pieces_of(file: Path, advance: Callable[[int], None]) -> AsyncIterator[bytes]:
+async def _num_kept(http: httpx2.AsyncClient, url: str, size: int) -> int:
+    """Return how much of a file a server has, `size` once it has all of it."""
+    response = await http.put(url, headers={"content-range": f"bytes */{size}", "content-length": "0"})
+    if response.status_code == RESUME_INCOMPLETE:
+        kept = response.headers.get("range", "").rpartition("-")[2]
+        return int(kept) + 1 if kept else 0
+    await _check(response)
+    return size
+
+
+async def _pieces_of(file: Path, start: int, advance: Callable[[int], None]) -> AsyncIterator[bytes]:
     with file.open("rb") as opened:
+        opened.seek(start)
         while piece := opened.read(PIECE_BYTES):
             yield piece
             advance(len(piece))
@@ -241,5 +277,7 @@ def _error_of(answer: Any, status: int) -> EmbergateError:
     found = answer if isinstance(answer, dict) else {}
     inner = found.get("error")
     message = (inner if isinstance(inner, dict) else found).get("message") or f"the server answers HTTP {status}"
+    if status in TRANSIENT:
+        return TryAgainError(str(message))
     kind = InvalidRequestError if found.get("code") == INVALID_ARGUMENT else EmbergateError
     return kind(str(message))

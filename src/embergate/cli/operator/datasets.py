@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Upload, look at and fetch datasets, which batch jobs read and write.", no_args_is_help=True)
 COLUMNS = ("name", "displayName", "state", "exampleCount", "estimatedTokenCount", "createTime")
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's id.")]
-# What the name of a file in the answer begins with.
-FOLDER: Final = "dataset/{}/"
 
 
 @app.command("list")
@@ -63,24 +61,15 @@ def upload_dataset(
 ) -> None:
     """Make a dataset of files, once every row of them is a row. Run it again to go on with one that was cut off."""
     from embergate.cli.operator.api import Target, call_api, check, path_of
+    from embergate.cli.operator.dataset_files import upload_files
     from embergate.cli.operator.show import print_facts
-    from embergate.cli.operator.transfer import Transfer, check_rows
+    from embergate.cli.operator.transfer import check_rows
 
     num_rows = check(lambda: check_rows(files))
-    sizes = {file.name: file.stat().st_size for file in files}
-    folder = path_of("accounts", account, "datasets")
     path = path_of("accounts", account, "datasets", dataset)
 
     async def work(api: Api) -> dict[str, Any]:
-        if not await api.list(folder, "datasets", limit=1, filter=f'name = "accounts/{account}/datasets/{dataset}"'):
-            draft = {"displayName": name, "exampleCount": num_rows, "userUploaded": {}}
-            await api.call("POST", folder, body={"datasetId": dataset, "dataset": draft})
-        body = {"filenameToSize": {name: str(size) for name, size in sizes.items()}}
-        urls = (await api.call("POST", f"{path}:getUploadEndpoint", body=body))["filenameToSignedUrls"]
-        with Transfer("Uploading", sum(sizes.values())) as transfer:
-            for file in files:
-                await api.put(urls[file.name], file, sizes[file.name], transfer.advance)
-        await api.call("POST", f"{path}:validateUpload", body={})
+        await upload_files(api, account, dataset, files, {"displayName": name, "exampleCount": num_rows})
         return await api.call("GET", path)
 
     print_facts(call_api(Target(server, api_key), work), as_json=as_json)
@@ -95,23 +84,10 @@ def download_dataset(
     api_key: options.ApiKey = "",
 ) -> None:
     """Fetch a dataset's files; print where they are."""
-    from embergate.cli.operator.api import Target, call_api, path_of
-    from embergate.cli.operator.transfer import Transfer
+    from embergate.cli.operator.api import Target, call_api
+    from embergate.cli.operator.dataset_files import download_files
 
-    path = path_of("accounts", account, "datasets", dataset)
-
-    async def work(api: Api) -> list[Path]:
-        answer = await api.call("GET", f"{path}:getDownloadEndpoint")
-        output.mkdir(parents=True, exist_ok=True)
-        fetched = []
-        with Transfer("Downloading", None) as transfer:
-            for name, url in answer["filenameToSignedUrls"].items():
-                target = output / Path(name.removeprefix(FOLDER.format(dataset))).name
-                await api.fetch(url, target, transfer.advance)
-                fetched.append(target)
-        return fetched
-
-    for file in call_api(Target(server, api_key), work):
+    for file in call_api(Target(server, api_key), lambda api: download_files(api, account, dataset, output)):
         print(file)
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from embergate.errors import InvalidRequestError
 from embergate.gateway.datasets.jsonl import RowCounter
+from embergate.gateway.models.names import is_uploadable
 
 PIECE_BYTES: Final = 1 << 20
 
@@ -35,6 +45,48 @@ def check_rows(files: Sequence[Path]) -> int:
     if num_rows == 0:
         raise InvalidRequestError("there are no rows in the files")
     return num_rows
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder that a model may have, by their names below it; say on stderr which are left out.
+
+    Raises: InvalidRequestError if it is no folder, or has none.
+    """
+    if not folder.is_dir():
+        raise InvalidRequestError(f"{folder} is no folder")
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {name: path for name, path in found.items() if is_uploadable(name)}
+    for name in found.keys() - files.keys():
+        print(f"left out, as no model may have such a file: {name}", file=sys.stderr)
+    if not files:
+        raise InvalidRequestError(f"there is no file in {folder} that a model may have")
+    return files
+
+
+class Waiting:
+    """How far a server is with something, on stderr, where that is a terminal."""
+
+    def __init__(self, what: str) -> None:
+        """Nothing is known yet."""
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._progress.add_task(what, total=None)
+
+    def __enter__(self) -> Self:
+        """Start to show."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        self._progress.stop()
+
+    def show(self, num_done: int, num_all: int) -> None:
+        """Show that so many of all are done; none is known to be while there are none."""
+        self._progress.update(self._task, completed=num_done, total=num_all or None)
 
 
 class Transfer:

@@ -12,10 +12,15 @@ from embergate.engine.loading.use import Asked
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How to find and read a model; `pooling` speaks only for files that do not say it."""
+    """How to find and read a model; `pooling` speaks only for files that do not say it.
+
+    A foreign model is a stranger's, who may mean harm. `max_tokens` is the most that a text of it may have, whatever it says.
+    """
 
     offline: bool = False
     pooling: PoolingMode | None = None
+    is_foreign: bool = False
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ def find_model(reference: str, options: SourceOptions | None = None) -> FoundMod
         asked=Asked(options.pooling, entry.kind if entry else None),
         max_tokens=entry.max_tokens if entry else None,
     )
-    spec = replace(found.spec, revision=source.revision)
+    max_tokens = min(found.spec.max_tokens, options.max_tokens or found.spec.max_tokens)
+    spec = replace(found.spec, revision=source.revision, is_foreign=options.is_foreign, max_tokens=max_tokens)
     if entry is not None:
         spec = replace(
             spec,

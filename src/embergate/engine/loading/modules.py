@@ -31,6 +31,8 @@ LOGIT_SCORE: Final = "LogitScore"
 ENCODERS: Final = {"Transformer", "StaticEmbedding"}
 ACTIVATION_NAMES: Final = ("Identity", "Tanh", "ReLU", "Sigmoid", "GELU")
 MAX_MODULES: Final = 16
+# It is tokenised anew for each text; the longest published ones have some hundred.
+MAX_PROMPT_CHARACTERS: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +164,8 @@ def _read_settings(path: Path) -> ConfigReader:
 
 def _read_prompts(reader: ConfigReader) -> tuple[dict[str, str], str | None]:
     prompts = reader.object("prompts").values
-    if not all(isinstance(text, str) for text in prompts.values()):
-        raise reader.error("prompts", "an object of strings")
+    if not all(isinstance(text, str) and len(text) <= MAX_PROMPT_CHARACTERS for text in prompts.values()):
+        raise reader.error("prompts", f"an object of strings of at most {MAX_PROMPT_CHARACTERS} characters")
     default = reader.string("default_prompt_name", default="") or None
     if default is not None and default not in prompts:
         raise reader.error("default_prompt_name", "one of " + ", ".join(prompts))

@@ -21,6 +21,8 @@ from embergate.errors import ModelError
 
 MAX_HEADER_BYTES: Final = 100_000_000
 MAX_NUM_DIMENSIONS: Final = 8
+# The largest published embedding models have some thousand.
+MAX_TENSORS: Final = 100_000
 # BF16 has no numpy type: its bit patterns travel as uint16.
 STORAGE_TYPES: Final[dict[str, np.dtype[Any]]] = {
     "F64": np.dtype("<f8"),
@@ -104,11 +106,13 @@ class SafetensorsFile:
 
     def _without_repeats(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         """Refuse an object with a key twice: two readers of the file would see two different tensors."""
-        values = dict(pairs)
-        if len(values) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in values if names.count(name) > 1)
-            raise self._broken(f"its header has {twice!r} twice; the file is corrupt")
+        if len(pairs) > MAX_TENSORS:
+            raise self._broken(f"its header names more than {MAX_TENSORS} tensors, and no model has so many")
+        values: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in values:
+                raise self._broken(f"its header has {name!r} twice; the file is corrupt")
+            values[name] = value
         return values
 
     def _read_entry(self, name: str, entry: object, *, first: int, size: int) -> TensorEntry:

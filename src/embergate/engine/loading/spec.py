@@ -125,6 +125,8 @@ class ModelSpec:
     lowercase: bool = False
     judges: bool = False
     has_segments: bool = False
+    # Made by a stranger: its tokenizer does only what is known to be harmless.
+    is_foreign: bool = False
 
     def prompt_for(self, input_type: str | None) -> str:
         """Return the prompt for `query` or `document` texts, nothing where the model has none or no type is given."""

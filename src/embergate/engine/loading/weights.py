@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embergate.engine.loading.config_reader import read_json
-from embergate.engine.loading.safetensors_file import SafetensorsFile
+from embergate.engine.loading.safetensors_file import MAX_TENSORS, SafetensorsFile
 from embergate.errors import ModelError
 
 MAX_NAMED_TENSORS: Final = 20
@@ -78,9 +78,13 @@ class Weights:
     def __init__(self, folder: Path) -> None:
         """Map every safetensors file of `folder` that makes up the checkpoint."""
         self.folder = folder
-        self.files = [SafetensorsFile(path) for path in weight_paths(folder)]
+        self.files: list[SafetensorsFile] = []
         self._homes: dict[str, SafetensorsFile] = {}
-        for file in self.files:
+        for path in weight_paths(folder):
+            file = SafetensorsFile(path)
+            self.files.append(file)
+            if len(self._homes) + len(file.entries) > MAX_TENSORS:
+                raise ModelError(f"{path.name}: with it the shards name more than {MAX_TENSORS} tensors")
             for name in file.entries:
                 if name in self._homes:
                     raise ModelError(f"{file.path.name}: tensor {name!r} is also in {self._homes[name].path.name}")

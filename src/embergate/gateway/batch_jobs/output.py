@@ -9,8 +9,9 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.gateway.batch_jobs import store
-from embergate.gateway.batch_jobs.results import Results, pieces_of
-from embergate.gateway.batch_jobs.run import ERROR_FILE, OUTPUT_FILE, Order, parts_of
+from embergate.gateway.batch_jobs.formats import Format
+from embergate.gateway.batch_jobs.results import Results, compose_parts
+from embergate.gateway.batch_jobs.run import ERROR_FILE, Order, parts_of
 from embergate.gateway.datasets import store as datasets
 from embergate.gateway.datasets.jsonl import BYTES_A_TOKEN
 from embergate.gateway.datasets.schemas import Dataset, DatasetState
@@ -19,7 +20,7 @@ from embergate.gateway.files.doomed import doom
 from embergate.gateway.files.place import FilePlace
 from embergate.ids import new_short_id
 from embergate.jobs.job import Job
-from embergate.storage.objects.protocol import Expected, Objects
+from embergate.storage.objects.protocol import Objects
 from embergate.storage.tables.datasets import DatasetRow
 
 MAX_TRIES: Final = 5
@@ -27,26 +28,23 @@ MAX_TRIES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The sizes of the output's files, in bytes, and how many answers there are."""
+    """The sizes of the output's files, in bytes, how many rows its answers are, and about how many tokens they have."""
 
     sizes: dict[str, int]
-    num_answers: int
+    num_rows: int
+    num_tokens: int
 
 
-async def write(objects: Objects, place: FilePlace, results: Sequence[Results]) -> Written:
-    """Put the chunks' results together, as the files of a dataset. Raises: UnavailableError."""
-    parts = {
-        OUTPUT_FILE: [one.answers_key for one in results if one.answers_key],
-        ERROR_FILE: [one.errors_key for one in results if one.errors_key],
-    }
-    sizes = {name: await _compose(objects, place.key(name), keys) for name, keys in parts.items()}
-    return Written(sizes, sum(one.num_succeeded for one in results))
-
-
-async def _compose(objects: Objects, key: str, parts: Sequence[str]) -> int:
-    if parts:
-        return (await objects.compose(key, parts)).size
-    return (await objects.write(key, pieces_of(b""), expect=Expected(size=0))).size
+async def write(
+    objects: Objects, place: FilePlace, output: Format, results: Sequence[Results], scratch: str
+) -> Written:
+    """Put the chunks' results together, as the files of a dataset. Raises: UnavailableError; JobError."""
+    errors = [one.errors_key for one in results if one.errors_key]
+    sizes = await output.compose(objects, place, results, scratch)
+    sizes[ERROR_FILE] = await compose_parts(objects, place.key(ERROR_FILE), errors)
+    if output.has_vectors:
+        return Written(sizes, sum(one.num_inputs for one in results), 0)
+    return Written(sizes, sum(one.num_succeeded for one in results), sum(sizes.values()) // BYTES_A_TOKEN)
 
 
 async def keep(db: AsyncSession, job: Job, order: Order, written: Written) -> None:
@@ -64,8 +62,8 @@ async def keep(db: AsyncSession, job: Job, order: Order, written: Written) -> No
 
 def _dataset_of(job: Job, order: Order, dataset_id: str, written: Written) -> DatasetRow:
     job_name = f"accounts/{job.account_id}/batchInferenceJobs/{order.job_id}"
-    draft = Dataset(example_count=written.num_answers, source_job_name=job_name)
+    draft = Dataset(example_count=written.num_rows, source_job_name=job_name)
     row = new_row(job.account_id, dataset_id, draft, {}, created_by=order.created_by)
     row.uid, row.state = order.output_uid, DatasetState.READY
-    row.estimated_token_count = sum(written.sizes.values()) // BYTES_A_TOKEN
+    row.estimated_token_count = written.num_tokens
     return row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -15,15 +15,40 @@ from embergate.storage.key_set import KeySet
 # What a chunk has at most: as much as is lost and done again when a server dies.
 CHUNK_ROWS: Final = 512
 CHUNK_BYTES: Final = 4 << 20
+# Their vectors are in memory together; the last row may go beyond, by as many as a request may have.
+CHUNK_INPUTS: Final = 2_048
 MAX_NAMED: Final = 100
 MAX_ID_CHARACTERS: Final = 512
-# `method` and `url` are those of OpenAI's rows, and not used.
+# `method` and `url` are those of OpenAI's rows, which say there what the job says elsewhere.
 FIELDS: Final = frozenset({"custom_id", "body", "method", "url"})
-CheckBody = Callable[[Mapping[str, Any]], None]
+METHOD: Final = "POST"
+URL: Final = "/v1/embeddings"
+MAX_PROBLEM_CHARACTERS: Final = 300
+MAX_PARAM_CHARACTERS: Final = 100
+NO_ROW: Final = "invalid_json_line"
+# Returns how many inputs a body has.
+CheckBody = Callable[[Mapping[str, Any]], int]
 
 
 class RowProblem(Exception):  # noqa: N818 - one of many, counted
-    """What is wrong with a row."""
+    """What is wrong with a row: `code` says it in a word, and `param` names the field that caused it."""
+
+    def __init__(self, message: str, *, code: str = "invalid_request", param: str | None = None) -> None:
+        """Store what is wrong."""
+        self.message = message
+        self.code = code
+        self.param = param
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem as the input's owner is told of it: JSON in the job. `line` is None for what is wrong with all of the input."""
+
+    message: str
+    line: int | None
+    code: str
+    param: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +59,42 @@ class Row:
     body: dict[str, Any]
 
 
-def read_row(line: bytes, extra: Mapping[str, Any]) -> Row:
-    """Return the request of a line, its body with what all bodies are given. Raises: RowProblem."""
+def read_row(line: bytes, extra: Mapping[str, Any], *, is_openai: bool = False) -> Row:
+    """Return the request of a line, its body with what all bodies are given.
+
+    A row of OpenAI's must name method, url and model, as OpenAI asks for it. Raises: RowProblem.
+    """
     if len(line) > MAX_LINE_BYTES:
-        raise RowProblem(f"is longer than {MAX_LINE_BYTES} bytes")
+        raise RowProblem(f"is longer than {MAX_LINE_BYTES} bytes", code=NO_ROW)
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise RowProblem(f"is not JSON: {error}") from None
+        raise RowProblem(f"is not JSON: {error}", code=NO_ROW) from None
     if not isinstance(row, dict):
-        raise RowProblem("is not a JSON object")
+        raise RowProblem("is not a JSON object", code=NO_ROW)
     unknown = next((name for name in row if name not in FIELDS), None)
     if unknown is not None:
-        raise RowProblem(f'unknown field "{unknown[:100]}"')
+        raise RowProblem(f'unknown field "{unknown[:100]}"', code="unknown_parameter", param=unknown)
+    if is_openai:
+        _check_request_line(row)
     custom_id, body = row.get("custom_id"), row.get("body")
     if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= MAX_ID_CHARACTERS:
-        raise RowProblem(f"custom_id must be a string of 1 to {MAX_ID_CHARACTERS} characters")
+        raise RowProblem(
+            f"custom_id must be a string of 1 to {MAX_ID_CHARACTERS} characters",
+            code="invalid_custom_id",
+            param="custom_id",
+        )
     if not isinstance(body, dict):
-        raise RowProblem("body must be a JSON object, the request without its model")
+        raise RowProblem("body must be a JSON object, the request", code="invalid_body", param="body")
+    if is_openai and "model" not in body:
+        raise RowProblem("body.model is required", code="missing_required_parameter", param="body.model")
     return Row(custom_id, {**extra, **body})
+
+
+def _check_request_line(row: Mapping[str, Any]) -> None:
+    for name, expected in (("method", METHOD), ("url", URL)):
+        if row.get(name) != expected:
+            raise RowProblem(f'{name} must be "{expected}"', code=f"invalid_{name}", param=name)
 
 
 def lines_of(content: bytes) -> Iterator[bytes]:
@@ -69,7 +111,13 @@ class _Chunk:
     start: int
     length: int = 0
     num_rows: int = 0
+    num_inputs: int = 0
     skipped: list[int] = field(default_factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is to be added."""
+        return self.num_rows >= CHUNK_ROWS or self.num_inputs >= CHUNK_INPUTS or self.length >= CHUNK_BYTES
 
 
 class RowChecker:
@@ -78,13 +126,16 @@ class RowChecker:
     Its calls block. `done` are the requests that an earlier job has answered, which are left out.
     """
 
-    def __init__(self, check: CheckBody, extra: Mapping[str, Any], *, seen: KeySet, done: KeySet) -> None:
+    def __init__(
+        self, check: CheckBody, extra: Mapping[str, Any], *, seen: KeySet, done: KeySet, is_openai: bool = False
+    ) -> None:
         """Have seen nothing yet."""
         self.num_requests = 0
         self.num_problems = 0
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
         self._check = check
         self._extra = extra
+        self._is_openai = is_openai
         self._seen = seen
         self._done = done
         self._begin("", "")
@@ -116,27 +167,40 @@ class RowChecker:
             line = line.removeprefix(BYTE_ORDER_MARK)
         if line.strip():
             self._take_row(line)
-        if self._chunk.num_rows >= CHUNK_ROWS or self._chunk.length >= CHUNK_BYTES:
+        if self._chunk.is_full:
             yield from self._cut()
 
     def _take_row(self, line: bytes) -> None:
         number = self._chunk.num_rows
         self._chunk.num_rows += 1
         try:
-            row = read_row(line, self._extra)
-            self._check(row.body)
+            row = read_row(line, self._extra, is_openai=self._is_openai)
+            num_inputs = self._check_body(row.body)
             if not self._seen.add(row.custom_id):
-                raise RowProblem(f"custom_id {row.custom_id[:80]!r} was there before")
-        except (RowProblem, InvalidRequestError) as problem:
-            self.num_problems += 1
-            if len(self.problems) < MAX_NAMED:
-                said = f"{self._name} line {self._line} {problem}"[:300]
-                self.problems.append(said.replace("\0", "\\0"))  # PostgreSQL keeps no NUL
+                said = f"custom_id {row.custom_id[:80]!r} was there before"
+                raise RowProblem(said, code="duplicate_custom_id", param="custom_id")
+        except RowProblem as problem:
+            self._note(problem)
             return
         if row.custom_id in self._done:
             self._chunk.skipped.append(number)
         else:
             self.num_requests += 1
+            self._chunk.num_inputs += num_inputs
+
+    def _check_body(self, body: Mapping[str, Any]) -> int:
+        try:
+            return self._check(body)
+        except InvalidRequestError as error:
+            code = "mismatched_model" if error.param == "model" else "invalid_request"
+            raise RowProblem(error.message, code=code, param=f"body.{error.param}" if error.param else "body") from None
+
+    def _note(self, problem: RowProblem) -> None:
+        self.num_problems += 1
+        if len(self.problems) < MAX_NAMED:
+            message = _storable(f"{self._name} line {self._line} {problem.message}"[:MAX_PROBLEM_CHARACTERS])
+            param = _storable(problem.param[:MAX_PARAM_CHARACTERS]) if problem.param is not None else None
+            self.problems.append(Problem(message, self._line, problem.code, param))
 
     def _cut(self) -> Iterator[dict[str, Any]]:
         """Yield the chunk, if there is anything to do in it, and begin another."""
@@ -147,7 +211,19 @@ class RowChecker:
     def explain(self) -> str:
         """Return what is wrong with the input, of many problems the first ones."""
         if self.num_problems == 1:
-            return f"Dataset has a syntax error: {self.problems[0]}"
-        named = "; ".join(self.problems)
+            return f"Dataset has a syntax error: {self.problems[0].message}"
+        named = "; ".join(problem.message for problem in self.problems)
         more = f" (the first {MAX_NAMED})" if self.num_problems > MAX_NAMED else ""
         return f"Dataset has a syntax error: {self.num_problems} problems{more}: {named}"
+
+    def told(self) -> list[dict[str, Any]]:
+        """Return what is wrong with the input, row by row, of many problems the first ones, as JSON."""
+        named = list(self.problems)
+        if self.num_problems > len(named):
+            message = f"{self.num_problems} problems in all; only the first {len(named)} are named"
+            named.append(Problem(message, None, "too_many_problems", None))
+        return [asdict(problem) for problem in named]
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\\0")  # PostgreSQL keeps no NUL

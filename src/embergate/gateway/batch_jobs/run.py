@@ -10,6 +10,10 @@ KIND: Final = "batch_inference"
 # Rows that are not done by then are not done.
 MAX_AGE: Final = timedelta(hours=24)
 OUTPUT_FILE: Final = "BIJOutputSet.jsonl"
+PARQUET_FILE: Final = "BIJOutputSet.parquet"
+NPY_FILE: Final = "BIJOutputSet.npy"
+# Which row each vector is of.
+IDS_FILE: Final = "BIJOutputSet.ids.jsonl"
 ERROR_FILE: Final = "error-data"
 
 
@@ -30,6 +34,9 @@ class Order:
     created_by: str
     user_id: str
     key_id: str
+    output_format: str = "JSONL"
+    # Whether rows are OpenAI's, which name method, url and model themselves.
+    is_openai: bool = False
 
     @classmethod
     def of(cls, payload: Any) -> Self:

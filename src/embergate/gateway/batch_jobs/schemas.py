@@ -57,6 +57,15 @@ class DeploymentPrecision(ProtoEnum):
     FP4_MX_MOE = "FP4_MX_MOE"
 
 
+class OutputFormat(ProtoEnum):
+    """What the answers of a job are written as; its errors are JSON Lines in any case."""
+
+    OUTPUT_FORMAT_UNSPECIFIED = "OUTPUT_FORMAT_UNSPECIFIED"
+    JSONL = "JSONL"
+    PARQUET = "PARQUET"
+    NPY = "NPY"
+
+
 def _is_unset(value: Any) -> bool:
     return value is None
 
@@ -91,6 +100,12 @@ class JobProgress(Message):
     input_tokens: Int32 = 0
     output_tokens: Int32 = 0
     cached_input_token_count: Int32 = 0
+    tokens_per_second: Annotated[
+        Double, Field(description="An extension: input tokens a second of the time that it was worked on.")
+    ] = 0.0
+    estimated_seconds_left: Annotated[
+        Int32 | None, Field(description="An extension: while it runs, how long the open requests take at that rate.")
+    ] = None
 
 
 class BatchInferenceJob(Message):
@@ -116,6 +131,13 @@ class BatchInferenceJob(Message):
     continued_from_job_name: Annotated[
         str, IMMUTABLE, Field(max_length=256, description="A job that has ended, whose open requests are to be done.")
     ] = ""
+    output_format: Annotated[
+        OutputFormat,
+        IMMUTABLE,
+        Field(
+            description="An extension: `JSONL`, the default, or vectors alone as `PARQUET` or `NPY`, in the rows' order."
+        ),
+    ] = OutputFormat.OUTPUT_FORMAT_UNSPECIFIED
 
 
 class ListBatchInferenceJobsResponse(ListResponse):

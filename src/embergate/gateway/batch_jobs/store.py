@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import case, func, select, update
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from embergate.aip.scalars import MAX_INT32
 from embergate.aip.status import Code
 from embergate.clock import now
 from embergate.errors import NotFoundError
-from embergate.gateway.batch_jobs.schemas import BatchInferenceJob, InferenceParameters, JobProgress, JobState
+from embergate.gateway.batch_jobs.progress import Done, active_ms, progress_of
+from embergate.gateway.batch_jobs.schemas import BatchInferenceJob, InferenceParameters, JobState
 from embergate.gateway.resource_type import ListRules, ResourceType
 from embergate.storage.insertion import insert_row_if_absent
 from embergate.storage.tables.batch_jobs import BatchJobRow
 
-ENDED: Final = (JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_EXPIRED)
+ENDED: Final = (
+    JobState.JOB_STATE_COMPLETED,
+    JobState.JOB_STATE_FAILED,
+    JobState.JOB_STATE_EXPIRED,
+    JobState.JOB_STATE_CANCELLED,
+)
 IS_PAUSED: Final = BatchJobRow.state == JobState.JOB_STATE_PAUSED
-
-
-def _progress_of(row: BatchJobRow) -> JobProgress | None:
-    if not row.is_prepared:
-        return None
-    num_processed = row.num_succeeded + row.num_failed
-    return JobProgress(
-        percent=100 * num_processed // row.num_requests if row.num_requests else 100,
-        total_input_requests=row.num_requests,
-        total_processed_requests=num_processed,
-        successfully_processed_requests=row.num_succeeded,
-        failed_requests=row.num_failed,
-        output_rows=row.num_succeeded,
-        input_tokens=min(row.num_tokens, MAX_INT32),  # the field has no room for more
-    )
 
 
 JOBS: Final = ResourceType(
@@ -45,7 +36,7 @@ JOBS: Final = ResourceType(
     extra=lambda row: {
         "status": {"code": row.status_code, "message": row.status_message},
         "inference_parameters": InferenceParameters(**row.parameters),
-        "job_progress": _progress_of(row),
+        "job_progress": progress_of(row),
     },
     rules=ListRules(
         default_order="create_time", aliases={"created_time": "create_time"}, searched=("display_name", "id")
@@ -103,22 +94,36 @@ async def change(db: AsyncSession, run_id: str, values: Mapping[str, Any]) -> No
     await db.execute(changed.execution_options(synchronize_session=False))
 
 
+async def is_cancelled(db: AsyncSession, run_id: str) -> bool:
+    """Tell whether the batch job of a run was told to end early."""
+    chosen = BatchJobRow.run_id == run_id, BatchJobRow.cancel_time.is_not(None)
+    return (await db.scalar(select(BatchJobRow.id).where(*chosen))) is not None
+
+
 async def note_writing(db: AsyncSession, run_id: str) -> None:
     """Say that a job's results are being put together, unless it has another state than that of being done."""
     chosen = BatchJobRow.run_id == run_id, BatchJobRow.state == JobState.JOB_STATE_RUNNING
-    await db.execute(update(BatchJobRow).where(*chosen).values(state=JobState.JOB_STATE_WRITING_RESULTS.value))
+    values = {"state": JobState.JOB_STATE_WRITING_RESULTS.value, "finalize_time": now()}
+    await db.execute(update(BatchJobRow).where(*chosen).values(values))
 
 
-async def add_progress(db: AsyncSession, run_id: str, *, num_succeeded: int, num_failed: int, num_tokens: int) -> None:
-    """Count requests that are done; whatever the job has waited for is there."""
-    await change(
-        db,
-        run_id,
-        {
-            "num_succeeded": BatchJobRow.num_succeeded + num_succeeded,
-            "num_failed": BatchJobRow.num_failed + num_failed,
-            "num_tokens": BatchJobRow.num_tokens + num_tokens,
-            "status_code": case((IS_PAUSED, BatchJobRow.status_code), else_=Code.OK.value),
-            "status_message": case((IS_PAUSED, BatchJobRow.status_message), else_=""),
-        },
-    )
+async def add_progress(db: AsyncSession, run_id: str, done: Done, moment: datetime) -> None:
+    """Count a chunk that was done by `moment`; whatever the job has waited for is there.
+
+    Nobody else does so meanwhile: the run is locked.
+    """
+    chosen = select(BatchJobRow.active_ms, BatchJobRow.last_active_time).where(BatchJobRow.run_id == run_id)
+    found = (await db.execute(chosen)).one_or_none()
+    if found is None:  # it was deleted
+        return
+    before_ms, last_active_time = found
+    values = {
+        "num_succeeded": BatchJobRow.num_succeeded + done.num_succeeded,
+        "num_failed": BatchJobRow.num_failed + done.num_failed,
+        "num_tokens": BatchJobRow.num_tokens + done.num_tokens,
+        "active_ms": before_ms + active_ms(done, moment, last_active_time),
+        "last_active_time": moment if last_active_time is None else max(moment, last_active_time),
+        "status_code": case((IS_PAUSED, BatchJobRow.status_code), else_=Code.OK.value),
+        "status_message": case((IS_PAUSED, BatchJobRow.status_message), else_=""),
+    }
+    await change(db, run_id, values)

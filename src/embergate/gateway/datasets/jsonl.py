@@ -6,11 +6,13 @@ Source: https://jsonlines.org
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
 
 from embergate.aip.errors import InvalidArgumentError
+from embergate.errors import FailedPreconditionError
 
 # A line of a batch is one request, and no request is larger.
 MAX_LINE_BYTES: Final = 16 << 20
@@ -18,6 +20,8 @@ MAX_LINE_BYTES: Final = 16 << 20
 BYTES_A_TOKEN: Final = 4
 POSITION: Final = re.compile(r": line (\d+) column (\d+) \(char \d+\)$")
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+# What batch jobs write vectors as; no file of rows is called so.
+VECTOR_ENDINGS: Final = (".parquet", ".npy")
 
 
 class RowError(InvalidArgumentError):
@@ -89,6 +93,16 @@ class RowCounter:
 
     def _error(self, what: str) -> RowError:
         return RowError(f"Dataset has a syntax error: {self._filename} line {self._line} {what}", field="file")
+
+
+def require_json_lines(dataset_id: str, filenames: Iterable[str], *, param: str) -> None:
+    """Raise FailedPreconditionError for a dataset whose rows are vectors."""
+    for name in filenames:
+        if name.endswith(VECTOR_ENDINGS):
+            raise FailedPreconditionError(
+                f"the dataset {dataset_id} has {name}, whose rows are vectors; only JSON Lines can be read here",
+                param=param,
+            )
 
 
 def _explained(error: orjson.JSONDecodeError) -> str:

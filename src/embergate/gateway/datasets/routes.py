@@ -12,7 +12,7 @@ from embergate.gateway.answers import GATEWAY_ERRORS, Empty, answer
 from embergate.gateway.batch_jobs.lineage import earlier_outputs
 from embergate.gateway.body import body_of
 from embergate.gateway.call import CurrentCall
-from embergate.gateway.datasets import service, split, store
+from embergate.gateway.datasets import filtered, service, split, store
 from embergate.gateway.datasets.schemas import (
     CreateDatasetBody,
     Dataset,
@@ -69,8 +69,9 @@ async def list_datasets(call: CurrentCall, query: ListQuery) -> Response:
 
 @router.post("", **CREATE.route("Create a dataset"))
 async def create_dataset(call: CurrentCall, body: Annotated[CreateDatasetBody, body_of(CreateDatasetBody)]) -> Response:
-    """Create a dataset, to upload files to."""
-    return answer(await service.create(call, body))
+    """Create a dataset, to upload files to; or with a source, one of its rows that the filter lets through, which is READY."""
+    is_copy = body.source_dataset_id or body.filter
+    return answer(await (filtered if is_copy else service).create(call, body))
 
 
 # Before the one without a verb, which would take the verb for a part of the id.

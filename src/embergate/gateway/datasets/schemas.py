@@ -90,8 +90,10 @@ class CreateDatasetBody(Message):
 
     dataset: Annotated[Dataset | None, REQUIRED] = None
     dataset_id: Annotated[str, REQUIRED, Field(description="1 to 63 of a-z, 0-9 and -, from a letter on.")] = ""
-    source_dataset_id: Annotated[str, Field(description="Not offered yet: filtered copies.")] = ""
-    filter: Annotated[str, Field(max_length=2000)] = ""
+    source_dataset_id: Annotated[str, Field(max_length=256, description="The dataset to copy rows of.")] = ""
+    filter: Annotated[
+        str, Field(description='Which rows: an AIP-160 filter over their own fields, as `body.input_type = "query"`.')
+    ] = ""
 
 
 class ListDatasetsResponse(ListResponse):

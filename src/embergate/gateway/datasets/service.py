@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -16,15 +18,15 @@ from embergate.aip.message import require_fields, write_message
 from embergate.aip.names import check_id
 from embergate.aip.status import Code
 from embergate.clock import now
-from embergate.errors import AlreadyExistsError, FailedPreconditionError
+from embergate.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
 from embergate.gateway.accounts import store as accounts
 from embergate.gateway.call import Call
 from embergate.gateway.datasets import store
-from embergate.gateway.datasets.jsonl import RowCounter, RowError
+from embergate.gateway.datasets.jsonl import VECTOR_ENDINGS, RowCounter, RowError
 from embergate.gateway.datasets.schemas import CreateDatasetBody, Dataset, DatasetState
 from embergate.gateway.datasets.store import DATASETS
 from embergate.gateway.datasets.upload import MAX_FILE_BYTES, pieces_of, too_large
-from embergate.gateway.files.place import FIELD, check_sizes, require_sizes
+from embergate.gateway.files.place import FIELD, FilePlace, check_sizes, require_sizes
 from embergate.ids import new_id
 from embergate.storage.objects.protocol import Expected, Objects
 from embergate.storage.tables.datasets import DatasetRow
@@ -41,10 +43,6 @@ async def create(call: Call, body: CreateDatasetBody) -> Dataset:
     require_fields(body)
     assert body.dataset is not None, "it is required"
     dataset_id = check_id(body.dataset_id, "datasetId")
-    if body.source_dataset_id or body.filter:
-        raise InvalidArgumentError(
-            "sourceDatasetId and filter: filtered copies are not offered", field="sourceDatasetId"
-        )
     origin = _origin_of(body.dataset)
     if "user_uploaded" in origin and "example_count" not in body.dataset.model_fields_set:
         raise InvalidArgumentError("example_count is required for uploaded datasets", field="dataset.exampleCount")
@@ -123,6 +121,8 @@ def check_filename(name: str) -> str:
             f"{name[:80]!r} is not a file name: use 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', and no dot in front",
             field=FIELD,
         )
+    if name.endswith(VECTOR_ENDINGS):
+        raise InvalidArgumentError(f"{name!r}: rows are uploaded as JSON Lines, such as data.jsonl", field=FIELD)
     return name
 
 
@@ -144,29 +144,56 @@ async def validate(call: Call, dataset_id: str) -> None:
         sizes = await store.files_of(db, row)
     if row.state == DatasetState.READY:
         return
-    num_rows, num_tokens = await _read_all(call.deps.objects, row, sizes)
+    read = await _read_all(call.deps.objects, row, sizes)
     kept = await store.get(call.db, call.account_id, dataset_id, for_update=True)
-    if kept.uid != row.uid or await store.files_of(call.db, kept) != sizes:
-        raise FailedPreconditionError("the dataset was changed while it was read; try again", param="name")
-    _make_ready(kept, num_rows, num_tokens)
+    is_same = kept.uid == row.uid and await store.files_of(call.db, kept) == sizes
+    # NOTE: another call may have validated it meanwhile, and taken over a file that has come since.
+    if not is_same or await _etags(call.deps.objects, row, sizes) != read.etags:
+        raise _changed()
+    if kept.state != DatasetState.READY:
+        make_ready(kept, read.num_rows, read.num_tokens)
 
 
-async def _read_all(objects: Objects, row: DatasetRow, sizes: Mapping[str, int]) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was found in a dataset's files, and which files these were."""
+
+    num_rows: int
+    num_tokens: int
+    etags: Mapping[str, str]
+
+
+async def _read_all(objects: Objects, row: DatasetRow, sizes: Mapping[str, int]) -> _Read:
     if not sizes:
         raise FailedPreconditionError("no file was uploaded: ask for upload endpoints first", param="name")
     place = store.place_of(row)
     for name, size in sizes.items():
         if not await place.take_over(objects, name, size):
             raise FailedPreconditionError(f"{name} was not uploaded yet", param=name)
+    etags = await _etags(objects, row, sizes)
     num_rows = num_tokens = 0
-    for name in sizes:
+    for name, etag in etags.items():
         counter = RowCounter(name)
-        async for chunk in objects.read(place.key(name)):
-            await asyncio.to_thread(counter.take, chunk)
+        try:
+            async with aclosing(objects.read(place.key(name), etag=etag)) as chunks:
+                async for chunk in chunks:
+                    await asyncio.to_thread(counter.take, chunk)
+        except NotFoundError:
+            raise _changed() from None
         counter.finish()
         num_rows, num_tokens = num_rows + counter.num_rows, num_tokens + counter.num_tokens
     _require_rows(num_rows)
-    return num_rows, num_tokens
+    return _Read(num_rows, num_tokens, etags)
+
+
+def _changed() -> FailedPreconditionError:
+    return FailedPreconditionError("the dataset was changed while it was read; try again", param="name")
+
+
+async def _etags(objects: Objects, row: DatasetRow, names: Iterable[str]) -> dict[str, str]:
+    """Return what tells each file from any other that may take its place."""
+    found = {name: await objects.find(store.place_of(row).key(name)) for name in names}
+    return {name: info.etag for name, info in found.items() if info is not None}
 
 
 async def find_uploading(call: Call, dataset_id: str) -> DatasetRow:
@@ -184,19 +211,36 @@ async def take_file(call: Call, row: DatasetRow, file: UploadFile) -> DatasetRow
         PayloadTooLargeError.
     """
     name = check_filename(PurePath(file.filename or "").name or DEFAULT_FILENAME)
-    if (file.size or 0) > MAX_FILE_BYTES:
-        raise too_large()
+    # To a place of its own, which is the dataset's once this call is committed: another may be at the same.
+    uid, objects = new_id(), call.deps.objects
+    place = store.place_at(row.account_id, uid)
+    try:
+        counter = await write_file(objects, place, name, file, MAX_FILE_BYTES)
+        kept = await store.get(call.db, call.account_id, row.id, for_update=True)
+        require_uploading(kept)
+        if kept.uid != row.uid:
+            raise FailedPreconditionError("the dataset was replaced meanwhile; try again", param="name")
+        await store.place_of(kept).give_up(call.db)
+        kept.uid = uid
+        await store.replace_files(call.db, kept, {name: counter.num_bytes})
+        make_ready(kept, counter.num_rows, counter.num_tokens)
+    except BaseException:
+        await asyncio.shield(objects.delete_prefix(place.folder))
+        raise
+    return kept
+
+
+async def write_file(objects: Objects, place: FilePlace, name: str, file: UploadFile, max_bytes: int) -> RowCounter:
+    """Write a file that came in a form to a dataset's place; return what was counted in it.
+
+    Raises: InvalidArgumentError for a row that is none; PayloadTooLargeError; UnavailableError.
+    """
+    if (file.size or 0) > max_bytes:
+        raise too_large(max_bytes)
     counter = RowCounter(name)
     pieces = _counted(pieces_of(file), counter)
-    key = store.place_of(row).key(name)
-    await call.deps.objects.write(key, pieces, expect=Expected(max_bytes=MAX_FILE_BYTES))
-    kept = await store.get(call.db, call.account_id, row.id, for_update=True)
-    require_uploading(kept)
-    if kept.uid != row.uid:
-        raise FailedPreconditionError("the dataset was replaced meanwhile; try again", param="name")
-    await store.replace_files(call.db, kept, {name: counter.num_bytes})
-    _make_ready(kept, counter.num_rows, counter.num_tokens)
-    return kept
+    await objects.write(place.key(name), pieces, expect=Expected(max_bytes=max_bytes))
+    return counter
 
 
 async def _counted(pieces: AsyncIterator[bytes], counter: RowCounter) -> AsyncIterator[bytes]:
@@ -213,7 +257,8 @@ def _require_rows(num_rows: int) -> None:
         raise RowError("Dataset has a syntax error: it has no rows", field="file")
 
 
-def _make_ready(row: DatasetRow, num_rows: int, num_tokens: int) -> None:
+def make_ready(row: DatasetRow, num_rows: int, num_tokens: int) -> None:
+    """Note that a dataset's files were read, and what is in them."""
     row.state, row.update_time = DatasetState.READY, now()
     row.example_count, row.estimated_token_count = num_rows, num_tokens
 

@@ -24,27 +24,34 @@ IDLE_S: Final = 30.0
 
 
 async def received_file(request: Request) -> UploadFile:
-    """Return the file of a multipart form, which lies on the disk meanwhile. To be closed.
+    """Return the file of a multipart form. As `received_form`."""
+    file, _ = await received_form(request, MAX_FILE_BYTES)
+    return file
 
-    Raises: InvalidArgumentError if there is none; PayloadTooLargeError beyond 150 MiB; RequestTimeoutError for a client that
-        says nothing for half a minute.
+
+async def received_form(request: Request, max_bytes: int) -> tuple[UploadFile, dict[str, str]]:
+    """Return the file of a multipart form, which lies on the disk meanwhile and is to be closed, and the other fields.
+
+    Raises: InvalidArgumentError if there is none; PayloadTooLargeError beyond `max_bytes`; RequestTimeoutError for a client
+        that says nothing for half a minute.
     """
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > MAX_FILE_BYTES + MAX_FORM_BYTES:
-        raise too_large()
+    if length.isdigit() and int(length) > max_bytes + MAX_FORM_BYTES:
+        raise too_large(max_bytes)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise InvalidArgumentError(f"expected multipart/form-data with a field {FIELD!r}", field=FIELD)
     try:
-        form = await Request(request.scope, _bounded(request.receive)).form(max_files=1, max_fields=20)
+        form = await Request(request.scope, _bounded(request.receive, max_bytes)).form(max_files=1, max_fields=20)
     except (MultiPartException, FormParserError) as error:
         raise InvalidArgumentError(f"the form is not valid: {error}", field=FIELD) from None
     file = form.get(FIELD)
     if not isinstance(file, UploadFile):
+        await form.close()
         raise InvalidArgumentError(f"the form has no file in a field {FIELD!r}", field=FIELD)
-    return file
+    return file, {name: value for name, value in form.items() if isinstance(value, str)}
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, max_bytes: int) -> Receive:
     """Return the same, for as many bytes as a form may have, none of which keeps us waiting for long."""
     num_bytes = 0
 
@@ -56,8 +63,8 @@ def _bounded(receive: Receive) -> Receive:
         except TimeoutError:
             raise RequestTimeoutError(f"nothing of the body came for {IDLE_S:g} s") from None
         num_bytes += len(message.get("body", b""))
-        if num_bytes > MAX_FILE_BYTES + MAX_FORM_BYTES:
-            raise too_large()
+        if num_bytes > max_bytes + MAX_FORM_BYTES:
+            raise too_large(max_bytes)
         return message
 
     return receive_bounded
@@ -69,8 +76,6 @@ async def pieces_of(file: UploadFile) -> AsyncIterator[bytes]:
         yield piece
 
 
-def too_large() -> PayloadTooLargeError:
+def too_large(max_bytes: int) -> PayloadTooLargeError:
     """Return the error for a file that is to be uploaded otherwise."""
-    return PayloadTooLargeError(
-        f"a file in a form has at most {MAX_FILE_BYTES} bytes; ask for upload endpoints instead"
-    )
+    return PayloadTooLargeError(f"a file in a form has at most {max_bytes} bytes; ask for upload endpoints instead")

@@ -21,6 +21,8 @@ from embergate.gateway.files.urls import FileUrls
 from embergate.storage.objects.protocol import Objects
 
 FIELD: Final = "filenameToSize"
+# What begins the keys that files are uploaded to.
+ARRIVALS: Final = "arrivals"
 UPLOAD_EXPIRES_IN: Final = timedelta(hours=1)
 DOWNLOAD_EXPIRES_IN: Final = timedelta(minutes=10)
 
@@ -41,7 +43,7 @@ class FilePlace:
     @property
     def arrivals(self) -> str:
         """The prefix of the keys that files are uploaded to."""
-        return f"arrivals/{self.account_id}/{self.uid}"
+        return f"{ARRIVALS}/{self.account_id}/{self.uid}"
 
     def key(self, filename: str) -> str:
         """Return the key of a file."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from typing import Annotated, Final
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from embergate.errors import InvalidRequestError, NotFoundError, PayloadTooLargeError
 from embergate.gateway.deps import gateway_of
-from embergate.gateway.files.ranges import Span, asked_range, check_length_range, sent_range
+from embergate.gateway.files.ranges import Span, check_length_range, sent_range
+from embergate.gateway.files.sending import send_file
 from embergate.gateway.files.signing import PURPOSE, Grant, verify
-from embergate.gateway.files.streams import FileResponse, paced
+from embergate.gateway.files.streams import paced
 from embergate.gateway.files.urls import FILES_PATH
 from embergate.storage.objects.local import LocalObjects
 from embergate.storage.objects.protocol import Expected, ObjectInfo
@@ -47,6 +47,8 @@ async def upload(request: Request, grant: Granted, store: Store) -> Response:
     """Write a file, or a part of one; tell how far an upload is."""
     if grant.size is None or grant.upload is None:
         raise InvalidRequestError("the URL is for no upload")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise InvalidRequestError("Content-Encoding is not taken: send the file's own bytes, not compressed ones")
     check_length_range(request.headers.get("x-goog-content-length-range"), grant.size)
     content_range = request.headers.get("content-range")
     if content_range is not None:
@@ -85,33 +87,4 @@ def _written(info: ObjectInfo) -> Response:
 @router.get(PATH)
 async def download(request: Request, grant: Granted, store: Store) -> Response:
     """Send a file, or a part of one."""
-    info = await store.find(grant.key)
-    if info is None:
-        raise NotFoundError("there is no such file any more, or not yet")
-    etag = f'"{info.etag}"'
-    headers = {
-        "etag": etag,
-        "accept-ranges": "bytes",
-        "cache-control": "private, no-cache",
-        "content-disposition": _disposition(grant.filename or "file"),
-        "x-content-type-options": "nosniff",
-    }
-    if etag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    is_same = request.headers.get("if-range", etag) == etag
-    span = asked_range(request.headers.get("range") if is_same else None, info.size)
-    status, (start, end) = (206, (span.start, span.end)) if span else (200, (0, info.size))
-    if span is not None:
-        headers["content-range"] = f"bytes {start}-{end - 1}/{info.size}"
-    headers["content-length"] = str(end - start)
-    if getattr(request.state, "is_head", False):
-        return Response(status_code=status, headers=headers, media_type="application/octet-stream")
-    chunks = store.read(grant.key, start, end - start, etag=info.etag)
-    first = await anext(chunks, b"")  # before the answer begins: the file may be another by now
-    return FileResponse(first, chunks, status, headers)
-
-
-def _disposition(filename: str) -> str:
-    """Return a header that has browsers save the file; its name is safe since it was signed."""
-    plain = filename.encode("ascii", "replace").decode().replace("?", "_")
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+    return await send_file(request, store, grant.key, grant.filename or "file")

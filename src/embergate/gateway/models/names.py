@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from embergate.aip.errors import InvalidArgumentError
+from embergate.engine.loading.spec import Precision
 from embergate.gateway.files.place import FIELD
 from embergate.gateway.models.store import ModelFile
 
@@ -20,28 +21,33 @@ READ: Final = (".json", ".safetensors", ".txt", ".model", ".jinja")
 WEIGHTS: Final = ".safetensors"
 ADDRESS: Final = re.compile(
     r"(?:fireworks/)?accounts/(?P<account>[a-z][a-z0-9-]{0,62})/(?:models|deployments)/(?P<model>[a-z][a-z0-9-]{0,62})"
-    r"(?:@(?P<snapshot>[^#]*))?(?:#(?P<deployment>.*))?"
+    r"(?::(?P<precision>f32|bf16|int8))?(?:@(?P<snapshot>[^#]*))?(?:#(?P<deployment>.*))?"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A model of an account as a request names it; a snapshot is a fingerprint that it must have."""
+    """A model of an account as a request names it, in a precision or in the server's own (None).
+
+    A snapshot is a fingerprint that it must have.
+    """
 
     account_id: str
     model_id: str
+    precision: Precision | None = None
     snapshot: str | None = None
 
     @classmethod
     def parse(cls, name: str) -> Address | None:
-        """Read `accounts/A/models/M`, perhaps with `@fingerprint` or `#deployment`; None for a name of another form."""
+        """Read `accounts/A/models/M`, perhaps with `:int8`, `@fingerprint`, `#deployment`; None for another form."""
         match = ADDRESS.fullmatch(name)
         if match is None:
             return None
         account_id, model_id, deployment = match["account"], match["model"], match["deployment"]
         if deployment not in {None, model_id, f"accounts/{account_id}/deployments/{model_id}"}:
             return None
-        return cls(account_id, model_id, match["snapshot"])
+        precision = Precision(match["precision"]) if match["precision"] else None
+        return cls(account_id, model_id, precision, match["snapshot"])
 
 
 def check_filenames(names: Iterable[str]) -> None:
@@ -53,6 +59,15 @@ def check_filenames(names: Iterable[str]) -> None:
         above = {"/".join(parts[:depth]) for depth in range(1, len(parts))} & known
         if above:
             raise InvalidArgumentError(f"{name} is in a folder that is a file too: {min(above)}", field=FIELD)
+
+
+def is_uploadable(name: str) -> bool:
+    """Tell whether a model may have a file of this name."""
+    try:
+        _check_filename(name)
+    except InvalidArgumentError:
+        return False
+    return True
 
 
 def _check_filename(name: str) -> None:

@@ -16,6 +16,9 @@ from embergate.gateway.body import body_of
 from embergate.gateway.call import Call, CurrentCall
 from embergate.gateway.edge import Operation
 from embergate.gateway.models import served, service, store
+from embergate.gateway.models.imports import service as imports
+from embergate.gateway.models.imports.schemas import ImportModelBody
+from embergate.gateway.models.preparation import prepare
 from embergate.gateway.models.schemas import (
     CreateModelBody,
     GetModelUploadEndpointBody,
@@ -23,11 +26,14 @@ from embergate.gateway.models.schemas import (
     Model,
     ModelUploadUrls,
     ModelUrls,
+    PrepareModelBody,
     ValidateModelUploadResponse,
     ValidateParameters,
 )
 from embergate.gateway.models.store import MODELS
 from embergate.gateway.models.validation import validate
+from embergate.gateway.operations.schemas import LongRunningOperation
+from embergate.gateway.operations.store import OPERATIONS
 from embergate.gateway.resource_type import ListParameters, ListQuery, Page, ReadQuery, UpdateQuery, answer_page
 from embergate.storage.tables.models import ModelRow
 
@@ -42,9 +48,14 @@ GET_UPLOAD: Final = Operation(
 )
 VALIDATE: Final = Operation("ValidateModelUpload", ValidateModelUploadResponse, needs=WRITE, writes=True)
 GET_DOWNLOAD: Final = Operation("GetModelDownloadEndpoint", ModelUrls, needs=READ, audited=True)
+IMPORT: Final = Operation("ImportModel", LongRunningOperation, needs=WRITE, takes=ImportModelBody, writes=True)
+PREPARE: Final = Operation("PrepareModel", Empty, needs=WRITE, takes=PrepareModelBody, writes=True)
 router = APIRouter(prefix="/accounts/{account_id}/models", tags=["models"])
+# The list once more, where clients look for it that know the inference plane alone.
+of_inference = APIRouter(prefix="/accounts/{account_id}/models", tags=["models"])
 
 
+@of_inference.get("", **LIST.route("List the models of an account", variant="OfInference"))
 @router.get("", **LIST.route("List the models of an account, or of the catalogue in account `fireworks`"))
 async def list_models(call: CurrentCall, query: ListQuery) -> Response:
     """Return one page of models, oldest first unless `orderBy` says otherwise."""
@@ -79,7 +90,8 @@ async def get_model_download_endpoint(call: CurrentCall, model_id: str, query: R
     """Return a URL for each file, good for ten minutes."""
     row = await store.get(call.db, call.account_id, model_id)
     urls, place = call.deps.signer.at(call.base_url), store.place_of(row)
-    found = {name: await place.download_url(urls, name) for name in await store.files_of(call.db, row)}
+    files = await store.files_of(call.db, row)
+    found = {name: await place.download_url(urls, file.path(name)) for name, file in files.items()}
     return answer(ModelUrls(filename_to_signed_urls=found), query.read_mask)
 
 
@@ -124,3 +136,20 @@ async def get_model_upload_endpoint(
     found = await store.place_of(row).upload_urls(call.deps.signer.at(call.base_url), sizes)
     unsigned = {name: url.partition("?")[0] for name, url in found.items()}
     return answer(ModelUploadUrls(filename_to_signed_urls=found, filename_to_unsigned_uris=unsigned), body.read_mask)
+
+
+@router.post("/{model_id}:prepare", **PREPARE.route("Have a model served in another precision too"))
+async def prepare_model(
+    call: CurrentCall, model_id: str, body: Annotated[PrepareModelBody, body_of(PrepareModelBody)]
+) -> Response:
+    """Load a model in a precision and measure it; `precisions` of the model tells what came of it."""
+    await prepare(call, model_id, body.precision)
+    return answer(Empty())
+
+
+@router.post("/{model_id}:import", **IMPORT.route("Have a model's files fetched from where they are"))
+async def import_model(
+    call: CurrentCall, model_id: str, body: Annotated[ImportModelBody, body_of(ImportModelBody)]
+) -> Response:
+    """Begin an operation; once it is done the model is READY, or the operation's error says why it cannot be."""
+    return answer(OPERATIONS.message_of(await imports.start(call, model_id, body)))

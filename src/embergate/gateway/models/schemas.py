@@ -113,6 +113,65 @@ class DeployedModelRef(Message):
     public: bool = False
 
 
+class EmbeddingDetails(Message):
+    """What of an embedding model no field of Fireworks says; read from its files."""
+
+    dimensions: Annotated[Int32, OUTPUT_ONLY] = 0
+    # As sentence-transformers names the modes, several joined with `+`.
+    pooling: Annotated[str, OUTPUT_ONLY] = ""
+    normalize_default: Annotated[bool, OUTPUT_ONLY] = False
+    resizable: Annotated[bool, OUTPUT_ONLY] = False
+
+
+class DeploymentPrecision(ProtoEnum):
+    """What matrix products are computed in. INT8 and F32 are ours; most of the others are for GPUs, and not offered."""
+
+    PRECISION_UNSPECIFIED = "PRECISION_UNSPECIFIED"
+    FP16 = "FP16"
+    FP8 = "FP8"
+    FP8_MM = "FP8_MM"
+    FP8_AR = "FP8_AR"
+    FP8_MM_KV_ATTN = "FP8_MM_KV_ATTN"
+    FP8_KV = "FP8_KV"
+    FP8_MM_V2 = "FP8_MM_V2"
+    FP8_V2 = "FP8_V2"
+    FP8_MM_KV_ATTN_V2 = "FP8_MM_KV_ATTN_V2"
+    NF4 = "NF4"
+    FP4 = "FP4"
+    BF16 = "BF16"
+    FP4_BLOCKSCALED_MM = "FP4_BLOCKSCALED_MM"
+    FP4_MX_MOE = "FP4_MX_MOE"
+    INT8 = "INT8"
+    F32 = "F32"
+
+
+class PrecisionState(ProtoEnum):
+    """Whether a precision was found to be near enough to f32."""
+
+    STATE_UNSPECIFIED = "STATE_UNSPECIFIED"
+    READY = "READY"
+    REFUSED = "REFUSED"
+
+
+class ModelPrecision(Message):
+    """A precision that a model was prepared in, and what was measured then. Fireworks has no such field."""
+
+    precision: Annotated[DeploymentPrecision, OUTPUT_ONLY] = DeploymentPrecision.PRECISION_UNSPECIFIED
+    state: Annotated[PrecisionState, OUTPUT_ONLY] = PrecisionState.STATE_UNSPECIFIED
+    min_cosine: Annotated[Double, OUTPUT_ONLY] = 0.0
+    mean_cosine: Annotated[Double, OUTPUT_ONLY] = 0.0
+    # Of a reranker, whose scores are compared and not vectors.
+    max_score_difference: Annotated[Double, OUTPUT_ONLY] = 0.0
+    tokens_per_second: Annotated[Double, OUTPUT_ONLY] = 0.0
+    f32_tokens_per_second: Annotated[Double, OUTPUT_ONLY] = 0.0
+    # What the machine that measured really multiplied in.
+    computes_in: Annotated[str, OUTPUT_ONLY] = ""
+    weights_bytes: Annotated[Int64, OUTPUT_ONLY] = 0
+    # Empty where it is refused.
+    fingerprint: Annotated[str, OUTPUT_ONLY] = ""
+    prepare_time: Annotated[Timestamp | None, OUTPUT_ONLY] = None
+
+
 class Date(Message):
     """A day."""
 
@@ -170,6 +229,8 @@ class Model(Message):
     supervised_full_parameter_tunable: Annotated[bool, OUTPUT_ONLY] = False
     rl_lora_tunable: Annotated[bool, OUTPUT_ONLY] = False
     rl_full_parameter_tunable: Annotated[bool, OUTPUT_ONLY] = False
+    embedding_details: Annotated[EmbeddingDetails | None, OUTPUT_ONLY] = None
+    precisions: Annotated[list[ModelPrecision], OUTPUT_ONLY] = []
 
 
 class CreateModelBody(Message):
@@ -209,12 +270,22 @@ class ModelUrls(Message):
     filename_to_signed_urls: dict[str, str] = {}
 
 
+class PrepareModelBody(Message):
+    """The body of PrepareModel."""
+
+    precision: Annotated[
+        DeploymentPrecision,
+        Field(description="BF16, and as this server has it besides INT8 and F32; left out, the server's own."),
+    ] = DeploymentPrecision.PRECISION_UNSPECIFIED
+    read_mask: Annotated[str, Field(description="Changes nothing: the answer is empty.")] = ""
+
+
 class ValidateParameters(QueryParameters):
     """The query of ValidateModelUpload."""
 
-    skip_hf_config_validation: Bool = Field(False, description="Changes nothing: what is served must be right.")
-    trust_remote_code: Bool = Field(False, description="Refused: a model's own code is never run.")
-    config_only: Bool = Field(False, description="Look at the configuration alone; the model stays UPLOADING.")
+    skip_hf_config_validation: bool = Field(False, description="Changes nothing: what is served must be right.")
+    trust_remote_code: bool = Field(False, description="Refused: a model's own code is never run.")
+    config_only: bool = Field(False, description="Look at the configuration alone; the model stays UPLOADING.")
 
 
 class ValidateModelUploadResponse(Message):

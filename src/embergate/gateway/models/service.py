@@ -18,6 +18,7 @@ from embergate.gateway.accounts import store as accounts
 from embergate.gateway.call import Call
 from embergate.gateway.files.place import check_sizes, require_sizes
 from embergate.gateway.models import served, store
+from embergate.gateway.models.imports.runs import require_none
 from embergate.gateway.models.kinds import USE_OF
 from embergate.gateway.models.names import check_filenames
 from embergate.gateway.models.schemas import CreateModelBody, Kind, Model, ModelState
@@ -27,7 +28,7 @@ from embergate.storage.tables.models import ModelRow
 
 MAX_MODEL_BYTES: Final = 64 << 30
 CHANGEABLE: Final = ("display_name", "description", "public", "context_length")
-# What a client may say of a model, and what has no column of its own.
+# What of a model has no column of its own: what a client may say of it, and what was measured.
 DETAILS: Final = frozenset(
     {
         "github_url",
@@ -45,6 +46,9 @@ DETAILS: Final = frozenset(
         "use_hf_apply_chat_template",
         "training_context_length",
         "snapshot_type",
+        "embedding_details",
+        "precisions",
+        "imported_from",
     }
 )
 
@@ -167,6 +171,7 @@ async def register_files(call: Call, model_id: str, sizes: Mapping[str, int]) ->
     row = await store.get(call.db, call.account_id, model_id, for_update=True)
     if row.state != ModelState.UPLOADING:
         raise FailedPreconditionError(f"the model {row.id} is {row.state} already; make another one", param="name")
+    await require_none(call.db, row)
     await store.replace_files(call.db, row, {name: ModelFile(size) for name, size in sizes.items()})
     row.update_time = now()
     return row

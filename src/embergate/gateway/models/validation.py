@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -22,10 +23,20 @@ from embergate.engine.loading.spec import ModelSpec
 from embergate.engine.model_pool import Content
 from embergate.errors import FailedPreconditionError, ModelError
 from embergate.gateway.call import Call
+from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.models import store
+from embergate.gateway.models.arrivals import Received, give_up_superseded, take_over
+from embergate.gateway.models.imports.runs import require_none
 from embergate.gateway.models.kinds import KIND_OF
 from embergate.gateway.models.names import content_sha256, is_read, weights_bytes
-from embergate.gateway.models.schemas import BaseModelDetails, CheckpointFormat, ModelState, ValidateParameters
+from embergate.gateway.models.schemas import (
+    BaseModelDetails,
+    CheckpointFormat,
+    EmbeddingDetails,
+    ModelState,
+    ValidateParameters,
+)
+from embergate.gateway.models.serving import ModelParts
 from embergate.gateway.models.store import ModelFile
 from embergate.storage.objects.protocol import Objects
 from embergate.storage.tables.models import ModelRow
@@ -34,6 +45,14 @@ MAX_TOLD: Final = 20
 MAX_STATUS_CHARACTERS: Final = 2000
 PROOF: Final = "The quick brown fox jumps over the lazy dog."
 SKIPPED_NOTHING: Final = "skipHfConfigValidation changes nothing: a model is served only if its configuration is right"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A model's files with their digests, and what is in them."""
+
+    files: Mapping[str, ModelFile]
+    report: FolderReport
 
 
 async def validate(call: Call, model_id: str, query: ValidateParameters) -> list[str]:
@@ -48,46 +67,78 @@ async def validate(call: Call, model_id: str, query: ValidateParameters) -> list
     async with call.deps.database.reading() as db:
         row = await store.get(db, call.account_id, model_id)
         announced = await store.files_of(db, row)
-    if row.state == ModelState.READY:
-        return []
-    files = await _received(call.deps.objects, row, announced, is_partial=query.config_only)
-    warnings = [f"{name} is kept, and not read by this server" for name in files if not is_read(name)]
-    warnings += [SKIPPED_NOTHING] if query.skip_hf_config_validation else []
+        if row.state == ModelState.READY:
+            return []
+        await require_none(db, row)
+    place = store.place_of(row)
+    received = await take_over(call.deps.objects, place, announced)
+    call.on_failure.append(partial(_note_received, row, received))
+    _require_all(announced, received, is_partial=query.config_only)
     try:
-        report = await _checked(call, row, files, config_only=query.config_only)
-        if query.config_only:
-            return warnings
-        await _prove(call, row, files)
+        checked = await examine(call.deps, row, received, config_only=query.config_only)
     except InvalidArgumentError as error:
         call.on_failure.append(partial(_note_refusal, row, error.message))
         raise
-    assert report.found is not None, "a folder without problems is a model. This is a bug."
-    kept = await store.get(call.db, call.account_id, model_id, for_update=True)
-    if kept.uid != row.uid or _sizes(await store.files_of(call.db, kept)) != _sizes(announced):
-        raise FailedPreconditionError("the model was changed while it was read; try again", param="name")
-    await store.replace_files(call.db, kept, files)
-    _make_ready(kept, files, report.found.spec, report.num_parameters)
-    call.after_commit.append(call.deps.models.uploaded.forget)
+    warnings = [f"{name} is kept, and not read by this server" for name in checked.files if not is_read(name)]
+    warnings += [SKIPPED_NOTHING] if query.skip_hf_config_validation else []
+    if query.config_only:
+        await _note_received(row, received, call.db)
+    else:
+        await keep(call.db, row, announced, checked)
+        await give_up_superseded(call.db, place, received)
+        call.after_commit.append(call.deps.models.uploaded.forget)
     return warnings
 
 
-async def _received(
-    objects: Objects, row: ModelRow, announced: Mapping[str, ModelFile], *, is_partial: bool
-) -> dict[str, ModelFile]:
-    """Move what was uploaded to where no upload reaches it, and return the files with their digests."""
+def _require_all(announced: Mapping[str, ModelFile], received: Received, *, is_partial: bool) -> None:
     if not announced:
         raise FailedPreconditionError("no file was uploaded: ask for upload endpoints first", param="name")
-    place = store.place_of(row)
-    there = {name: await place.take_over(objects, name, file.size) for name, file in announced.items()}
-    missing = [name for name, is_there in there.items() if not is_there]
+    missing = [name for name in announced if name not in received.files]
     if missing and not is_partial:
         more = f" and {len(missing) - MAX_TOLD} more" if len(missing) > MAX_TOLD else ""
         raise FailedPreconditionError(f"not uploaded yet: {', '.join(missing[:MAX_TOLD])}{more}", param=missing[0])
-    return {
-        name: ModelFile(file.size, await _sha256(objects, place.key(name)))
-        for name, file in announced.items()
-        if there[name]
-    }
+
+
+async def examine(deps: GatewayDeps, row: ModelRow, received: Received, *, config_only: bool = False) -> Checked:
+    """Read a model's files, and load the model once, in no transaction: it may take long.
+
+    Raises: InvalidArgumentError; as `validate`.
+    """
+    place, parts = store.place_of(row), deps.models
+    folder, files = await parts.folders.make(place.folder, received.files)
+    report = await asyncio.to_thread(check_folder, folder, parts.source, config_only=config_only)
+    if report.problems:
+        raise _refusal(report.problems)
+    _require_kind(row, report)
+    if not config_only:
+        await _prove(parts, row, files)
+    unread = [name for name in received.files if name not in files]
+    for name in unread:
+        file = received.files[name]
+        files[name] = replace(file, sha256=await _sha256(deps.objects, place.key(file.path(name))))
+    return Checked(dict(sorted(files.items())), report)
+
+
+def _require_kind(row: ModelRow, report: FolderReport) -> None:
+    if report.found is None or (kind := KIND_OF[report.found.spec.kind]).value == row.kind:
+        return
+    use = "a reranker's" if report.found.spec.kind is ModelKind.RERANKER else "an embedding model's"
+    raise _refusal([f"the files are {use}, and the model was created as {row.kind}; create one of kind {kind.value}"])
+
+
+async def keep(db: AsyncSession, row: ModelRow, announced: Mapping[str, ModelFile], checked: Checked) -> ModelRow:
+    """Make a model READY that was examined. Raises: FailedPreconditionError if it was changed meanwhile."""
+    found = checked.report.found
+    assert found is not None, "a folder without problems is a model. This is a bug."
+    kept = await store.find(db, row.account_id, row.id, for_update=True)
+    files = await store.files_of(db, kept) if kept is not None and kept.uid == row.uid else {}
+    if kept is not None and kept.state == ModelState.READY and files == checked.files:
+        return kept  # another call has just done so
+    if kept is None or kept.state != ModelState.UPLOADING or files != announced:
+        raise FailedPreconditionError("the model was changed while it was read; try again", param="name")
+    await store.replace_files(db, kept, checked.files)
+    _make_ready(kept, checked.files, found.spec, checked.report.num_parameters)
+    return kept
 
 
 async def _sha256(objects: Objects, key: str) -> str:
@@ -98,19 +149,6 @@ async def _sha256(objects: Objects, key: str) -> str:
     return digest.hexdigest()
 
 
-async def _checked(call: Call, row: ModelRow, files: Mapping[str, ModelFile], *, config_only: bool) -> FolderReport:
-    folder = await call.deps.models.folders.folder_of(store.place_of(row).folder, files)
-    report = await asyncio.to_thread(check_folder, folder, config_only=config_only)
-    if report.problems:
-        raise _refusal(report.problems)
-    if report.found is not None and (kind := KIND_OF[report.found.spec.kind]).value != row.kind:
-        use = "a reranker's" if report.found.spec.kind is ModelKind.RERANKER else "an embedding model's"
-        raise _refusal(
-            [f"the files are {use}, and the model was created as {row.kind}; create one of kind {kind.value}"]
-        )
-    return report
-
-
 def _refusal(problems: Sequence[str]) -> InvalidArgumentError:
     more = f"; and {len(problems) - MAX_TOLD} more" if len(problems) > MAX_TOLD else ""
     told = "; ".join(problems[:MAX_TOLD]) + more
@@ -118,9 +156,8 @@ def _refusal(problems: Sequence[str]) -> InvalidArgumentError:
     return InvalidArgumentError(told.encode("utf-8", "replace").decode().replace("\0", "?"), field="files")
 
 
-async def _prove(call: Call, row: ModelRow, files: Mapping[str, ModelFile]) -> None:
+async def _prove(parts: ModelParts, row: ModelRow, files: Mapping[str, ModelFile]) -> None:
     """Load the model as a request for vectors does, so that the first one finds it loaded, and run a text through it."""
-    parts = call.deps.models
     folder = partial(parts.folders.folder_of, store.place_of(row).folder, files)
     content = Content(content_sha256(files), weights_bytes(files), folder)
     try:
@@ -128,6 +165,17 @@ async def _prove(call: Call, row: ModelRow, files: Mapping[str, ModelFile]) -> N
             await asyncio.to_thread(_run_once, model)
     except ModelError as error:
         raise _refusal([error.message]) from error
+
+
+async def _note_received(row: ModelRow, received: Received, db: AsyncSession) -> None:
+    """Say in which folders the files arrived that count from now on: whoever still reads others is not to keep them."""
+    kept = await store.find(db, row.account_id, row.id, for_update=True)
+    if kept is None or kept.uid != row.uid or kept.state != ModelState.UPLOADING:
+        return
+    announced = await store.files_of(db, kept)
+    found = {name: received.files.get(name, file) for name, file in announced.items()}
+    await store.replace_files(db, kept, {n: found[n] if found[n].size == f.size else f for n, f in announced.items()})
+    await give_up_superseded(db, store.place_of(kept), received)
 
 
 async def _note_refusal(row: ModelRow, message: str, db: AsyncSession) -> None:
@@ -140,10 +188,6 @@ async def _note_refusal(row: ModelRow, message: str, db: AsyncSession) -> None:
 def _run_once(model: LoadedModel) -> None:
     if not np.isfinite(model.run(model.sample_rows([PROOF]))).all():
         raise ModelError(f"the model gives NaN or infinite numbers in {model.backend.precision}")
-
-
-def _sizes(files: Mapping[str, ModelFile]) -> dict[str, int]:
-    return {name: file.size for name, file in files.items()}
 
 
 def _make_ready(row: ModelRow, files: Mapping[str, ModelFile], spec: ModelSpec, num_parameters: int) -> None:
@@ -160,3 +204,11 @@ def _make_ready(row: ModelRow, files: Mapping[str, ModelFile], spec: ModelSpec, 
         model_type=spec.architecture,
     )
     row.details = {**row.details, "base_model_details": details.model_dump(mode="json")}
+    if spec.kind is ModelKind.EMBEDDING_MODEL:
+        embedding = EmbeddingDetails(
+            dimensions=spec.dimensions,
+            pooling="+".join(spec.pooling.modes),
+            normalize_default=spec.normalize_default,
+            resizable=spec.resizable,
+        )
+        row.details = {**row.details, "embedding_details": embedding.model_dump(mode="json")}

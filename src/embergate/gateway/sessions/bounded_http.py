@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
-from functools import cache
 from typing import Final
 
 import httpx2
 
+from embergate.web.certificates import trusted_certificates
+
 MAX_BYTES: Final = 1 << 20
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """Return whom to trust: read once, since reading holds up the event loop."""
-    return httpx2.create_ssl_context()
 
 
 class BoundedTransport(httpx2.AsyncBaseTransport):
@@ -22,7 +16,7 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, inner: httpx2.AsyncBaseTransport | None = None) -> None:
         """Send requests by the network, or by `inner`."""
-        self._inner = inner or httpx2.AsyncHTTPTransport(verify=_certificates())
+        self._inner = inner or httpx2.AsyncHTTPTransport(verify=trusted_certificates())
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request. Raises: httpx2.ReadError for an answer larger than `MAX_BYTES`."""

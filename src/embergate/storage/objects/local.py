@@ -57,8 +57,11 @@ class LocalObjects:
         self, key: str, start: int = 0, length: int | None = None, *, etag: str | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield an object's bytes; see `Objects`."""
-        handle, info = await self._run(self._disk.open, key)
+        opened: list[tuple[int, ObjectInfo]] = []
         try:
+            # Noted where it is opened: whoever is cancelled meanwhile is not told of it.
+            await self._run(lambda: opened.append(self._disk.open(key)))
+            ((handle, info),) = opened
             if etag not in {None, info.etag}:
                 raise NotFoundError(f"the object {key} is another by now")
             if start > info.size:
@@ -71,7 +74,8 @@ class LocalObjects:
                 yield chunk
                 start += len(chunk)
         finally:
-            os.close(handle)
+            for handle, _ in opened:
+                os.close(handle)
 
     async def find(self, key: str) -> ObjectInfo | None:
         """Return what is known of an object, None if there is none."""

@@ -35,14 +35,26 @@ class BatchJobRow(Base):
     parameters: Mapped[dict[str, Any]] = mapped_column(Json)
     precision: Mapped[str] = mapped_column(String(40))
     continued_from_job_name: Mapped[str] = mapped_column(String(256))
+    output_format: Mapped[str] = mapped_column(String(32))
     # How far it is: nothing is told of that before its rows were checked.
     is_prepared: Mapped[bool]
     num_requests: Mapped[int] = mapped_column(BigInteger)
     num_succeeded: Mapped[int] = mapped_column(BigInteger)
     num_failed: Mapped[int] = mapped_column(BigInteger)
     num_tokens: Mapped[int] = mapped_column(BigInteger)
+    # For how long it was worked on in all, in milliseconds, and until when.
+    active_ms: Mapped[int] = mapped_column(BigInteger)
+    last_active_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # What its account must be able to pay before it goes on from a pause, in billionths of a dollar.
     needed_nanos: Mapped[int] = mapped_column(BigInteger)
+    # When its first row could be done, when its results began to be put together, when it was told to end early.
+    start_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finalize_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    cancel_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # What is wrong with the input, row by row, the first ones; NULL where nothing is.
+    problems: Mapped[list[dict[str, Any]] | None] = mapped_column(Json)
+    # What its account wrote on it.
+    user_metadata: Mapped[dict[str, str] | None] = mapped_column(Json)
 
     __table_args__ = (
         Index("ix_batch_inference_jobs_account_id_create_time_id", "account_id", "create_time", "id"),

@@ -57,8 +57,10 @@ class JobChunkRow(Base):
     next_claim_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # Grows by one with each claim: who holds an older one holds nothing.
     fence: Mapped[int]
-    # Claims that count against it: not those that were given back without a fault.
+    # Claims that count against it: not those that were given back without a fault, nor those whose worker died.
     attempt: Mapped[int]
+    # Claims whose worker was not heard of again.
+    num_deaths: Mapped[int] = mapped_column(server_default="0")
     # Since when it is put back again and again, for no fault of its own.
     blocked_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error: Mapped[str | None] = mapped_column(Text)

@@ -54,6 +54,8 @@ class ModelFileRow(Base):
     filename: Mapped[str] = mapped_column(String(400), primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
+    # Below the model's own, that it arrived in; empty for a file that was imported.
+    folder: Mapped[str] = mapped_column(String(40))
 
     __table_args__ = (
         ForeignKeyConstraint(["account_id", "model_id"], ["models.account_id", "models.id"], ondelete="CASCADE"),

@@ -1,0 +1,1 @@
+"""Long-running operations: what goes on after the call that began it was answered."""
