@@ -90,7 +90,7 @@ async def test_rows_of_the_other_kind_are_wrong_before_any_is_done(platform: Pla
     job = await run(platform, key, rows)
     assert job["state"] == "JOB_STATE_FAILED"
     assert '2 problems: rows.jsonl line 2 unknown field "input"' in job["status"]["message"]
-    assert f"line 3 model: the job's is {MODEL}; leave it out" in job["status"]["message"]
+    assert f"line 3 model: the job's is {MODEL}, and no row has another" in job["status"]["message"]
 
 
 async def test_uploaded_reranker_does_batch_jobs(platform: Platform, key: str, tmp_path: Path) -> None:
@@ -101,3 +101,12 @@ async def test_uploaded_reranker_does_batch_jobs(platform: Platform, key: str, t
     answers, errors = await output_of(platform, key, job)
     assert (set(answers), errors) == ({"row-0"}, {})
     assert (await platform.call(key, "GET", f"{ACCOUNT}/batchInferenceJobs/job")).status_code == 200
+
+
+@on_sqlite_only
+async def test_scores_are_no_vectors_to_write(platform: Platform, key: str) -> None:
+    await batches.upload(platform, key, batches.lines(rows_of(BODIES)))
+    asked = {"model": MODEL, "inputDatasetId": "rows", "outputFormat": "PARQUET"}
+    answer = await platform.call(key, "POST", batches.JOBS, json=asked)
+    assert (answer.status_code, answer.json()["code"]) == (400, 3)
+    assert answer.json()["message"] == f"outputFormat: PARQUET holds vectors, and {MODEL} gives scores; leave it out"

@@ -107,3 +107,19 @@ async def test_kind_that_is_neither_is_refused_with_both(platform: Platform, key
     answer = await create(platform, key, kind="CUSTOM_MODEL")
     assert answer.status_code == 400
     assert "EMBEDDING_MODEL, or as HF_BASE_MODEL if it is a reranker" in answer.json()["message"]
+
+
+@on_sqlite_only
+async def test_reranker_is_prepared_in_other_precisions_by_its_scores(
+    platform: Platform, key: str, tmp_path: Path
+) -> None:
+    await upload(platform, key, model_folder(tmp_path / "model", case=RERANKERS[0]), kind=RERANKER)
+    await told(platform, key, "POST", f"/v1/{NAME}:prepare", json={"precision": "INT8"})
+    made = await told(platform, key, "GET", f"/v1/{NAME}")
+    (prepared,) = made["precisions"]
+    assert (prepared["precision"], prepared["state"], made["embeddingDetails"]) == ("INT8", "READY", None)
+    assert 0 <= prepared["maxScoreDifference"] <= 0.15
+    answer = await rerank(platform, key, DOCUMENTS, f"{NAME}:int8")
+    assert answer.status_code == 200, answer.text
+    listed = (await told(platform, key, "GET", "/inference/v1/models"))["data"]
+    assert [(model["kind"], model["precisions"]) for model in listed] == [("RERANKER", ["int8"])]
