@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +175,20 @@ def test_judges_frame_needs_its_own_tokenizer(folder: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "normalizer": strip}))
     with pytest.raises(ModelError, match="joins a document with what stands before it"):
         opened(folder, JUDGES[1])
+
+
+def test_strangers_tokenizer_makes_no_more_of_a_document_than_of_any_text(tmp_path: Path) -> None:
+    spec = found_model(tmp_path / "model", RERANKERS[0]).spec
+    path = spec.folder / "tokenizer.json"
+    values = json.loads(path.read_text())
+    values["normalizer"] = {"type": "Replace", "pattern": {"String": "z"}, "content": "y" * 50}
+    path.write_text(json.dumps(values))
+    spec = replace(spec, is_foreign=True)
+    pairs = PairTokenizer(spec, TextTokenizer(spec))
+    side = pairs.begin("the fox")
+    with pytest.raises(InvalidRequestError) as document:
+        pairs.encode(side, ["the dog", "z" * 20_000], truncate=True)
+    assert document.value.message.startswith("documents[1] becomes more than 4 times as long")
+    with pytest.raises(InvalidRequestError) as query:
+        pairs.begin("z" * 20_000, truncate=True)
+    assert query.value.message.startswith("query becomes more than 4 times as long")

@@ -126,9 +126,10 @@ class Engine:
         with self.runner.reserved(_estimated_tokens(documents)):
             begin = partial(pairs.begin, query, options.task, truncate=options.truncate)
             side = await loop.run_in_executor(self._tokenizers, begin)
-            with self.runner.reserved(len(side.ids) * len(documents)):
-                encode = partial(pairs.encode, side, truncate=options.truncate)
-                return await self._tokenize(documents, lambda part, first: encode(part, first_index=first))
+        # Not one place inside the other: a queue that is empty lets in whatever comes.
+        with self.runner.reserved(_estimated_tokens(documents) + len(side.ids) * len(documents)):
+            encode = partial(pairs.encode, side, truncate=options.truncate)
+            return await self._tokenize(documents, lambda part, first: encode(part, first_index=first))
 
     async def count_pairs(
         self, model: LoadedModel, query: str, documents: Sequence[str], options: RerankOptions

@@ -63,7 +63,10 @@ class PairTokenizer:
         self._texts = texts
         self._max_tokens = spec.max_tokens
         self._judges = spec.judges
-        self._frame = _judge_frame(texts) if spec.judges else _pair_frame(texts, has_segments=spec.has_segments)
+        try:
+            self._frame = _judge_frame(texts) if spec.judges else _pair_frame(texts, has_segments=spec.has_segments)
+        except InvalidRequestError as error:
+            raise ModelError(f"tokenizer.json: {error.message}") from error
         num_left = 2 if not spec.judges else 2 + len(self._query_ids("", None))
         if spec.max_tokens < self._frame.num_tokens + num_left:
             raise ModelError(

@@ -140,9 +140,11 @@ class TextTokenizer:
         self._refuse_endless(texts, first_index)
         prepared = [self._prepare(text) for text in texts]
         try:
-            if refuse_giants:
-                self._refuse_giants(prepared, first_index)
-            encodings = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=False)
+            with _panics_told():
+                self._refuse_grown(prepared, first_index)
+                if refuse_giants:
+                    self._refuse_giants(prepared, first_index)
+                encodings = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=False)
         except (TypeError, UnicodeEncodeError):
             raise _not_unicode(texts, first_index) from None
         bare: list[list[int]] = [encoding.ids for encoding in encodings]

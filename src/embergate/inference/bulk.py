@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -17,6 +17,9 @@ from embergate.inference.deps import Deps
 from embergate.web.bulk import Approve, BulkAnswer
 from embergate.web.own_models import NamedModel
 
+# In the engine's queue at once, for one chunk, unless a single row has more.
+PACK_TOKENS: Final = 500_000
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -24,6 +27,11 @@ class _Group:
 
     rows: Sequence[Row]
     texts: Sequence[Texts]
+
+    @property
+    def num_tokens(self) -> int:
+        """What it takes of the queue."""
+        return sum(len(text.input_ids) for texts in self.texts for text in texts)
 
 
 class EngineBulkAnswerer:
@@ -55,7 +63,7 @@ class EngineBulkAnswerer:
             for row in rows:
                 alike[work.kind.likeness(row)].append(row)
             groups = [await work.tokenize(some) for some in alike.values()]
-            await approve(sum(len(text.input_ids) for group in groups for texts in group.texts for text in texts))
+            await approve(sum(group.num_tokens for group in groups))
             await work.run_all(groups)
         return answers
 
@@ -99,14 +107,14 @@ class _Work:
         return _Group(good, texts)
 
     async def run_all(self, groups: Sequence[_Group]) -> None:
-        """Run groups side by side. Raises: as the first does that fails; the others are left then."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for group in groups:
-                    if group.rows:
+        """Run groups, some side by side. Raises: as the first does that fails; the others are left then."""
+        for some in _packs(groups):
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for group in some:
                         tasks.create_task(self.run(group))
-        except ExceptionGroup as error:
-            raise error.exceptions[0] from None
+            except ExceptionGroup as error:
+                raise error.exceptions[0] from None
 
     async def run(self, group: _Group) -> None:
         together = [text for texts in group.texts for text in texts]
@@ -123,3 +131,19 @@ class _Work:
             written = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
             self.answers[row.index] = BulkAnswer(written, len(texts), sum(len(text.input_ids) for text in texts))
             first += len(texts)
+
+
+def _packs(groups: Sequence[_Group]) -> Iterator[list[_Group]]:
+    """Yield groups together as long as they fill a part of the queue alone: what does not fit at once would never fit."""
+    pack: list[_Group] = []
+    num_tokens = 0
+    for group in groups:
+        if not group.rows:
+            continue
+        if pack and num_tokens + group.num_tokens > PACK_TOKENS:
+            yield pack
+            pack, num_tokens = [], 0
+        pack.append(group)
+        num_tokens += group.num_tokens
+    if pack:
+        yield pack

@@ -14,6 +14,8 @@ from embergate.clock import now
 from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.loader import SourceOptions
 from embergate.engine.registry import ServedModel
+from embergate.engine.scheduler import SchedulerLimits
+from embergate.inference import bulk
 from embergate.storage.tables.usage import UsageDimensionsRow
 from tests.integration.gateway import batches, uploading
 from tests.integration.gateway.batches import ACCOUNT, output_of, rows_of, wait_for, worker
@@ -101,6 +103,30 @@ async def test_uploaded_reranker_does_batch_jobs(platform: Platform, key: str, t
     answers, errors = await output_of(platform, key, job)
     assert (set(answers), errors) == ({"row-0"}, {})
     assert (await platform.call(key, "GET", f"{ACCOUNT}/batchInferenceJobs/job")).status_code == 200
+
+
+@on_sqlite_only
+async def test_rows_that_do_not_fit_the_queue_together_are_answered_one_after_the_other(
+    platform: Platform, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "PACK_TOKENS", 60)
+    scheduler = platform.deps.engine.runner._scheduler
+    scheduler.limits = SchedulerLimits(max_queued_tokens=100)
+    documents = ["a lazy dog and the quick brown fox"] * 3
+    job = await run(platform, key, rows_of([{"query": "a dog", "documents": documents}] * 20))
+    answers, errors = await output_of(platform, key, job)
+    assert (job["state"], len(answers), errors) == ("JOB_STATE_COMPLETED", 20, {})
+
+
+@on_sqlite_only
+async def test_openais_batches_are_not_for_rerankers(platform: Platform, key: str) -> None:
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": MODEL, "input": "fox"}}
+    files = {"file": ("rows.jsonl", batches.lines([row])), "purpose": (None, "batch")}
+    made = await platform.call(key, "POST", "/v1/files", files=files)
+    asked = {"input_file_id": made.json()["id"], "endpoint": "/v1/embeddings", "completion_window": "24h"}
+    answer = await platform.call(key, "POST", "/v1/batches", json=asked)
+    assert answer.status_code == 400, answer.text
+    assert "is a reranker, and the endpoint is /v1/embeddings" in answer.json()["error"]["message"]
 
 
 @on_sqlite_only

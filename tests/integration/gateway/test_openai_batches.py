@@ -383,5 +383,6 @@ async def test_job_that_writes_vectors_has_no_files_here(platform: Platform, key
     async with worker(platform):
         batch = await until(platform, key, "job", lambda batch: batch["status"] in ENDED)
     assert (batch["status"], batch["output_file_id"], batch["error_file_id"]) == ("completed", None, None)
-    listed = await told(platform, key, "GET", FILES)
-    assert [file["id"] for file in listed["data"]] == ["rows"]
+    for limit in (1, 20):
+        listed = await told(platform, key, "GET", FILES, params={"limit": limit})
+        assert ([file["id"] for file in listed["data"]], listed["has_more"]) == (["rows"], False)

@@ -205,7 +205,9 @@ def _wait_and_fetch(target: Target, account: str, job: str, folder: Path, *, as_
 
     ended = _wait(target, account, job)
     if ended["state"] == "JOB_STATE_FAILED":
-        raise EmbergateError(f"the job {job} has failed: {readable(ended['status']['message'])}")
+        raise EmbergateError(
+            f"the job {job} has failed: {readable(ended['status']['message'])}{_rest_of(ended, account, job)}"
+        )
     progress = ended["jobProgress"] or {}
     num_done, num_failed = progress.get("successfullyProcessedRequests", 0), progress.get("failedRequests", 0)
     with _interrupted_as(f"the output is not all here; to fetch it: embergate batches download {account} {job}"):
@@ -220,6 +222,15 @@ def _wait_and_fetch(target: Target, account: str, job: str, folder: Path, *, as_
         print("\n".join(str(file) for file in fetched))
     if ended["state"] == "JOB_STATE_EXPIRED":
         raise EmbergateError(f"the job {job} has expired: {readable(ended['status']['message'])}")
+    if ended["state"] == "JOB_STATE_CANCELLED":
+        raise EmbergateError(f"the job {job} was cancelled; what was done by then is in {folder}")
+
+
+def _rest_of(ended: dict[str, Any], account: str, job: str) -> str:
+    """Return how to fetch what a failed job has answered, if that is anything."""
+    if not (ended["jobProgress"] or {}).get("successfullyProcessedRequests"):
+        return ""
+    return f"; to fetch what it answered before: embergate batches download {account} {job}"
 
 
 def _wait(target: Target, account: str, job: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 COLUMNS = ("name", "displayName", "state", "kind", "contextLength", "createTime")
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model's id.")]
+Reranker = Annotated[bool, typer.Option("--reranker", help="It scores documents for a query, and embeds nothing.")]
 # While a model is loaded, and its files are read.
 LONG_S: Final = 3600.0
 POLL_S: Final = 1.0
@@ -52,6 +53,7 @@ def upload_model(
     model: Model,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="As save_pretrained() writes it.")],
     name: Annotated[str, typer.Option(help="What people call it.")] = "",
+    reranker: Reranker = False,
     as_json: options.AsJson = False,
     server: options.Server = "",
     api_key: options.ApiKey = "",
@@ -66,7 +68,7 @@ def upload_model(
     path = path_of("accounts", account, "models", model)
 
     async def work(api: Api) -> dict[str, Any]:
-        await _create(api, account, model, {"displayName": name})
+        await _create(api, account, model, {"displayName": name, "kind": _kind(reranker)})
         body = {"filenameToSize": {relative: str(size) for relative, size in sizes.items()}}
         urls = (await api.call("POST", f"{path}:getUploadEndpoint", body=body))["filenameToSignedUrls"]
         with Transfer("Uploading", sum(sizes.values())) as transfer:
@@ -131,6 +133,7 @@ def import_model(
     access_key_id: Annotated[str, typer.Option(help="Of S3: what the secret belongs to.")] = "",
     region: Annotated[str, typer.Option(help="Of S3; us-east-1 if it is left out.")] = "",
     endpoint: Annotated[str, typer.Option(help="Of a store that speaks as S3, if the server allows it.")] = "",
+    reranker: Reranker = False,
     wait: Annotated[bool, typer.Option(help="Wait until it is done.")] = True,
     as_json: options.AsJson = False,
     server: options.Server = "",
@@ -147,7 +150,7 @@ def import_model(
     body = source_of(source, secret_name, given)
 
     async def work(api: Api) -> dict[str, Any]:
-        await _create(api, account, model, {})
+        await _create(api, account, model, {"kind": _kind(reranker)})
         operation = await api.call("POST", f"{path}:import", body=body)
         return await _done(api, operation) if wait else operation
 
@@ -203,8 +206,11 @@ async def _create(api: Api, account: str, model: str, said: dict[str, Any]) -> N
 
     folder, name = path_of("accounts", account, "models"), f"accounts/{account}/models/{model}"
     if not await api.list(folder, "models", limit=1, filter=f'name = "{name}"'):
-        body = {"modelId": model, "model": {"kind": "EMBEDDING_MODEL", **said}}
-        await api.call("POST", folder, body=body)
+        await api.call("POST", folder, body={"modelId": model, "model": said})
+
+
+def _kind(reranker: bool) -> str:
+    return "HF_BASE_MODEL" if reranker else "EMBEDDING_MODEL"
 
 
 async def _validated(api: Api, path: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from embergate.cli.operator.api import Api, TryAgainError
 
 PREFIX: Final = "JOB_STATE_"
-ENDED: Final = {f"{PREFIX}{name}" for name in ("COMPLETED", "FAILED", "EXPIRED")}
+ENDED: Final = {f"{PREFIX}{name}" for name in ("COMPLETED", "FAILED", "EXPIRED", "CANCELLED")}
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
 # A server may be away for so many questions: some ten minutes, if it refuses at once.

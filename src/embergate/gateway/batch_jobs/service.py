@@ -73,13 +73,13 @@ async def create(
     job_id = check_id(job_id, "batchInferenceJobId") if job_id else new_short_id("bij-")
     if draft.model:
         # On a connection of its own: before this call has one.
-        await _require_model(call, draft.model, _output_format(draft))
+        await _require_model(call, draft.model, _output_format(draft), is_openai=is_openai)
     # NOTE: the account's row is the lock that keeps two calls from making one job more than there may be.
     await accounts.get(call.db, call.account_id, for_update=True)
     await _require_room(call)
     plan = await _plan(call, draft)
     if not draft.model:
-        await _require_model(call, plan.model, plan.output_format)
+        await _require_model(call, plan.model, plan.output_format, is_openai=is_openai)
     output_name = f"accounts/{call.account_id}/datasets/{plan.output_id}"
     await _require_free(call, plan.output_id, output_name)
     order = Order(
@@ -214,11 +214,16 @@ def _output_format(draft: BatchInferenceJob, default: str = OutputFormat.JSONL) 
     return draft.output_format.value if is_chosen else default
 
 
-async def _require_model(call: Call, name: str, output_format: str) -> None:
+async def _require_model(call: Call, name: str, output_format: str, *, is_openai: bool) -> None:
     try:
         model = await bulk_of(call).find(name, call.account_id)
     except ModelNotFoundError:
         raise NotFoundError(f"model: no model {name[:200]!r} is served", param="model") from None
+    if is_openai and model.kind is not ModelKind.EMBEDDING_MODEL:
+        raise InvalidArgumentError(
+            f"model: {model.id} is a reranker, and the endpoint is /v1/embeddings; make the job at batchInferenceJobs",
+            field="model",
+        )
     if FORMATS[output_format].has_vectors and model.kind is not ModelKind.EMBEDDING_MODEL:
         raise InvalidArgumentError(
             f"outputFormat: {output_format} holds vectors, and {model.id} gives scores; leave it out",

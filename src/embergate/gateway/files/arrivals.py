@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -13,8 +14,7 @@ from embergate.storage.objects.protocol import Objects
 from embergate.storage.tables.datasets import DatasetRow
 from embergate.storage.tables.models import ModelRow
 
-# So many resources are looked at in one go; the others the next time.
-MAX_LOOKED_AT: Final = 1_000
+PAGE_SIZE: Final = 1_000
 UPLOADING: Final = "UPLOADING"
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -24,12 +24,18 @@ async def sweep_arrivals(database: Database, objects: Objects) -> int:
 
     Whatever has arrived was announced by a resource before: one that is not there now never comes again.
     """
-    prefixes: dict[str, str] = {}
+    num_swept, prefixes = 0, dict[str, str]()
     async for info in objects.list(ARRIVALS):
         account_id, uid = info.key.split("/")[1:3]
+        if uid not in prefixes and len(prefixes) == PAGE_SIZE:
+            num_swept += await _sweep(database, objects, prefixes)
+            prefixes = {}
         prefixes[uid] = f"{ARRIVALS}/{account_id}/{uid}"
-        if len(prefixes) == MAX_LOOKED_AT:
-            break
+    return num_swept + await _sweep(database, objects, prefixes)
+
+
+async def _sweep(database: Database, objects: Objects, prefixes: Mapping[str, str]) -> int:
+    """Delete what is under the prefixes, which are told by their resources' uids, that no resource waits for."""
     waiting = union_all(
         *(select(row.uid).where(row.uid.in_(prefixes), row.state == UPLOADING) for row in (DatasetRow, ModelRow))
     )

@@ -21,7 +21,7 @@ from embergate.engine.loaded_model import LoadedModel
 from embergate.engine.loading.catalog import ModelKind
 from embergate.engine.loading.spec import ModelSpec
 from embergate.engine.model_pool import Content
-from embergate.errors import FailedPreconditionError, ModelError
+from embergate.errors import FailedPreconditionError, InvalidRequestError, ModelError
 from embergate.gateway.call import Call
 from embergate.gateway.deps import GatewayDeps
 from embergate.gateway.models import store
@@ -84,6 +84,8 @@ async def validate(call: Call, model_id: str, query: ValidateParameters) -> list
     if query.config_only:
         await _note_received(row, received, call.db)
     else:
+        await store.find(call.db, row.account_id, row.id, for_update=True)
+        await require_none(call.db, row)  # one may have begun meanwhile
         await keep(call.db, row, announced, checked)
         await give_up_superseded(call.db, place, received)
         call.after_commit.append(call.deps.models.uploaded.forget)
@@ -163,7 +165,7 @@ async def _prove(parts: ModelParts, row: ModelRow, files: Mapping[str, ModelFile
     try:
         async with parts.pool.using(content) as (model, _):
             await asyncio.to_thread(_run_once, model)
-    except ModelError as error:
+    except (ModelError, InvalidRequestError) as error:
         raise _refusal([error.message]) from error
 
 

@@ -174,9 +174,9 @@ async def list_files(call: Call, query: ListFilesQuery) -> Listed[File]:
             raise InvalidArgumentError("after: there is no such file; begin again without it", field="after")
     if query.purpose not in {"", PURPOSE, OUTPUT_PURPOSE}:
         return listed([], has_more=False)
-    where = []
+    where = [store.is_readable()]
     if query.purpose:
-        where = [store.is_output() if query.purpose == OUTPUT_PURPOSE else ~store.is_output()]
+        where.append(store.is_output() if query.purpose == OUTPUT_PURPOSE else ~store.is_output())
     rows = await store.rows_behind(
         call.db,
         DatasetRow,

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from embergate.gateway.batch_jobs.run import ERROR_FILE, OUTPUT_FILE
+from embergate.gateway.datasets.jsonl import VECTOR_ENDINGS
 from embergate.storage import keyset
 from embergate.storage.filter_sql import by_code_points
 from embergate.storage.keyset import SortKey
@@ -68,6 +69,13 @@ async def contents_of(db: AsyncSession, account_id: str, dataset_ids: Sequence[s
         dataset_id: Contents(num_files, int(num_bytes), filename, answers_bytes, errors_bytes)
         for dataset_id, num_files, num_bytes, filename, answers_bytes, errors_bytes in await db.execute(statement)
     }
+
+
+def is_readable() -> ColumnElement[bool]:
+    """Return whether a dataset is not the vectors that a batch job has written, which are no rows of OpenAI's."""
+    of_dataset = DatasetFileRow.account_id == DatasetRow.account_id, DatasetFileRow.dataset_id == DatasetRow.id
+    has_vectors = or_(*(DatasetFileRow.filename.endswith(ending) for ending in VECTOR_ENDINGS))
+    return ~exists().where(*of_dataset, has_vectors)
 
 
 def is_output() -> ColumnElement[bool]:

@@ -50,6 +50,7 @@ async def cancel_operation(call: CurrentCall, operation_id: str) -> Response:
     """Stop what has not ended, and take away what there is of it; what has ended stays as it is."""
     row = await store.get(call.db, call.account_id, operation_id)
     await control.cancel(call.db, import_handlers(call.deps), account_id=call.account_id, job_id=row.id)
+    call.after_commit.append(call.deps.tell_workers)
     return answer(Empty())
 
 

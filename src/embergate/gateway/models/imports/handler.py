@@ -109,6 +109,10 @@ class ImportHandler:
     async def cleanup(self, context: Context) -> Outcome:
         """Take away what was fetched. See `Handler`."""
         order = Order.of(context.job.payload)
+        async with self._gateway.database.reading() as db:
+            row = await store.find(db, context.job.account_id, order.model_id)
+        if row is not None and row.uid == order.model_uid and row.state == ModelState.READY:
+            return Outcome()  # by an upload, whose files these are
         folder = store.place_at(context.job.account_id, order.model_uid).folder
         await self._gateway.objects.delete_prefix(folder)
         return Outcome(commit=lambda db: _forget_files(db, context.job, order))
@@ -189,5 +193,5 @@ def _gone() -> JobError:
 
 async def _forget_files(db: AsyncSession, job: Job, order: Order) -> None:
     row = await store.find(db, job.account_id, order.model_id, for_update=True)
-    if row is not None and row.uid == order.model_uid:
+    if row is not None and row.uid == order.model_uid and row.state == ModelState.UPLOADING:
         await store.replace_files(db, row, {})
