@@ -99,7 +99,7 @@ def test_what_cannot_be_is_refused_with_the_mend(operator: Operator, rows: Path,
     refused = alone.refused("batches", "create", "default", str(rows), "--model", "x", expect=2)
     assert "batch jobs are made on a running server: give --server" in refused
     unknown = operator.refused("batches", "create", "default", str(rows), "--model", "no/model", "--job", "no-model")
-    assert "no embedding model 'no/model' is served" in unknown
+    assert "no model 'no/model' is served" in unknown
     assert unknown.endswith("its input was uploaded: embergate datasets delete default no-model-input")
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{\n")

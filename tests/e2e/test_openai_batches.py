@@ -118,7 +118,7 @@ def test_rows_of_another_model_fail_the_batch(one_client: openai.OpenAI) -> None
     assert batch.errors.data is not None
     (problem,) = batch.errors.data
     assert (problem.line, problem.code, problem.param) == (2, "mismatched_model", "body.model")
-    with pytest.raises(openai.NotFoundError, match="no embedding model"):
+    with pytest.raises(openai.NotFoundError, match="no model"):
         begin(one_client, upload(one_client, rows[1:]))
 
 

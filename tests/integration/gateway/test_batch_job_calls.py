@@ -66,7 +66,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("unknown input", {"inputDatasetId": "accounts/acme/datasets/none"}, 404, "there is no dataset 'none'"),
     ("foreign input", {"inputDatasetId": "accounts/beta/datasets/rows"}, 403, "must be in the account acme"),
     ("no name", {"inputDatasetId": "accounts/acme/models/rows"}, 400, "is not of the form"),
-    ("unknown model", {"model": "fireworks/none"}, 404, "no embedding model 'fireworks/none' is served"),
+    ("unknown model", {"model": "fireworks/none"}, 404, "no model 'fireworks/none' is served"),
     ("output is there", {"outputDatasetId": "accounts/acme/datasets/rows"}, 409, "there is a dataset 'rows' already"),
     ("bad output", {"outputDatasetId": "Rows"}, 400, "outputDatasetId"),
     ("extraBody no JSON", {"inferenceParameters": {"extraBody": "{"}}, 400, "extraBody is not valid JSON"),

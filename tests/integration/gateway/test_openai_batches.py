@@ -272,7 +272,7 @@ FIRST_ROWS: list[tuple[str, Any, int, str]] = [
     ("no model", {"custom_id": "a", "body": {"input": "x"}}, 400, "the first row names no model"),
     ("no body", {"custom_id": "a"}, 400, "the first row names no model"),
     ("model is a number", row("a", model=5), 400, "the first row names no model"),
-    ("no such model", row("a", model="fireworks/none"), 404, "no embedding model 'fireworks/none' is served"),
+    ("no such model", row("a", model="fireworks/none"), 404, "no model 'fireworks/none' is served"),
 ]
 
 
