@@ -7,8 +7,8 @@ ORACLE := .oracle
 CLIENTS := .clients
 # The databases of the tests are in memory where there is room for them.
 IN_MEMORY := $(shell [ -w /dev/shm ] && [ $$(df --output=avail -k /dev/shm | tail -1) -gt 2000000 ] && echo TMPDIR=/dev/shm)
-# How many processes the tests run in, each with all the tests of a file; one more than two cores need, since some tests wait.
-WORKERS ?= 3
+# How many processes the tests run in, each with all the tests of a file.
+WORKERS ?= 2
 PEERS := .peers
 ORACLE_PIP := $(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-header --python-version 3.11 \
@@ -70,7 +70,7 @@ docs: develop  ## write the generated reference pages
 	$(BIN)/python -m tools.metrics_reference
 
 test: develop clients  ## every test that needs neither torch nor a network
-	$(IN_MEMORY) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(IN_MEMORY) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 $(ORACLE)/.ready: requirements/oracle.txt requirements/serve.txt requirements/default-model.txt pyproject.toml
 	$(PYTHON) -m venv $(ORACLE)
