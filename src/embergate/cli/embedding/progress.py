@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
+from embergate.cli.bar import Bar
 from embergate.cli.embedding.resume import Finished
 from embergate.clock import monotonic_s
 
 REFRESHES_PER_S: Final = 2
 
 
-class ProgressBar:
+class ProgressBar(Bar):
     """What a run shows while it works; rates count this process's work only, not what an earlier one finished."""
 
     def __init__(self, console: Console) -> None:
         """Show on `console`."""
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -34,26 +33,14 @@ class ProgressBar:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            what="Checking",
             console=console,
-            refresh_per_second=REFRESHES_PER_S,
-            disable=not console.is_terminal,
-            transient=True,
+            refreshes_per_s=REFRESHES_PER_S,
+            rate="",
         )
-        self._task = self._progress.add_task("Checking", total=None, rate="")
         self._started_at_s = 0.0
         self._before: Finished | None = None
         self._tokens = 0
-
-    def __enter__(self) -> Self:
-        """Start to show."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Take the bar away."""
-        self._progress.stop()
 
     @property
     def tokens_per_s(self) -> float:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 
+from embergate.cli.bar import Bar
 from embergate.errors import InvalidRequestError
 from embergate.gateway.datasets.jsonl import RowCounter
 from embergate.gateway.models.names import is_uploadable
@@ -63,58 +61,32 @@ def model_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-class Waiting:
-    """How far a server is with something, on stderr, where that is a terminal."""
+class Waiting(Bar):
+    """How far a server is with something."""
 
     def __init__(self, what: str) -> None:
         """Nothing is known yet."""
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self._task = self._progress.add_task(what, total=None)
-
-    def __enter__(self) -> Self:
-        """Start to show."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Take the bar away."""
-        self._progress.stop()
+        super().__init__(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), what=what)
 
     def show(self, num_done: int, num_all: int) -> None:
         """Show that so many of all are done; none is known to be while there are none."""
         self._progress.update(self._task, completed=num_done, total=num_all or None)
 
 
-class Transfer:
-    """A bar on stderr, where that is a terminal."""
+class Transfer(Bar):
+    """How many bytes are through."""
 
     def __init__(self, what: str, num_bytes: int | None) -> None:
         """Expect so many bytes; None if nobody knows."""
-        console = Console(stderr=True)
-        columns = (
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
+            what=what,
+            total=num_bytes,
         )
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self._task = self._progress.add_task(what, total=num_bytes)
-
-    def __enter__(self) -> Self:
-        """Start to show."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Take the bar away."""
-        self._progress.stop()
 
     def advance(self, num_bytes: int) -> None:
         """Show that so many more bytes are through."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
+from embergate.cli.bar import Bar
 from embergate.cli.operator.api import Api, TryAgainError
 
 PREFIX: Final = "JOB_STATE_"
@@ -53,34 +52,20 @@ def pace_of(job: dict[str, Any]) -> str:
     return said if left_s is None else f"{said}, {timedelta(seconds=left_s)} left"
 
 
-class JobBar:
-    """A bar on stderr, where that is a terminal."""
+class JobBar(Bar):
+    """How far a job is."""
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        console = Console(stderr=True)
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("requests  {task.fields[pace]}"),
             TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
+            what="Waiting",
+            pace="",
         )
-        self._task = self._progress.add_task("Waiting", total=None, pace="")
-
-    def __enter__(self) -> Self:
-        """Start to show."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Take the bar away."""
-        self._progress.stop()
 
     def show(self, job: dict[str, Any]) -> None:
         """Show how far a job is."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from embergate.clock import now
@@ -31,17 +30,6 @@ async def source_of(call: Call, dataset_id: str, *, param: str) -> tuple[Dataset
         raise FailedPreconditionError(f"the dataset {dataset_id} is not READY", param=param)
     require_json_lines(dataset_id, files, param=param)
     return source, files
-
-
-@asynccontextmanager
-async def taken_back_unless_kept(objects: Objects, rows: Sequence[DatasetRow]) -> AsyncIterator[None]:
-    """Delete what was written of new datasets if the block fails."""
-    try:
-        yield
-    except BaseException:
-        for row in rows:
-            await asyncio.shield(objects.delete_prefix(store.place_of(row).folder))
-        raise
 
 
 async def write_rows(objects: Objects, row: DatasetRow, pieces: AsyncGenerator[bytes, None]) -> int:

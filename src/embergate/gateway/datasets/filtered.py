@@ -16,11 +16,12 @@ from embergate.aip.names import check_id
 from embergate.errors import AlreadyExistsError, FailedPreconditionError
 from embergate.gateway.call import Call
 from embergate.gateway.datasets import store
-from embergate.gateway.datasets.copies import keep, source_of, taken_back_unless_kept, write_rows
+from embergate.gateway.datasets.copies import keep, source_of, write_rows
 from embergate.gateway.datasets.jsonl import BYTE_ORDER_MARK, BYTES_A_TOKEN, Lines, RowError
 from embergate.gateway.datasets.schemas import CreateDatasetBody, Dataset, DatasetFormat, DatasetState, Transformed
 from embergate.gateway.datasets.service import ORIGINS, new_row
 from embergate.gateway.datasets.store import DATASETS
+from embergate.gateway.files.place import taken_back_unless_kept
 from embergate.storage.objects.protocol import Objects
 from embergate.storage.tables.datasets import DatasetRow
 
@@ -56,7 +57,7 @@ async def create(call: Call, body: CreateDatasetBody) -> Dataset:
     await _require_free(call, dataset_id)
     row = _row_of(call, dataset_id, body, source)
     call.event.resource = DATASETS.name_of(row)
-    async with taken_back_unless_kept(call.deps.objects, [row]):
+    async with taken_back_unless_kept(call.deps.objects, [store.place_of(row)]):
         size = await write_rows(call.deps.objects, row, _passing(call.deps.objects, source, list(files), row, passes))
         row.estimated_token_count = size // BYTES_A_TOKEN
         await keep(call, row, size, param="datasetId")

@@ -26,7 +26,7 @@ from embergate.gateway.datasets.jsonl import VECTOR_ENDINGS, RowCounter, RowErro
 from embergate.gateway.datasets.schemas import CreateDatasetBody, Dataset, DatasetState
 from embergate.gateway.datasets.store import DATASETS
 from embergate.gateway.datasets.upload import MAX_FILE_BYTES, pieces_of, too_large
-from embergate.gateway.files.place import FIELD, FilePlace, check_sizes, require_sizes
+from embergate.gateway.files.place import FIELD, FilePlace, check_sizes, require_sizes, taken_back_unless_kept
 from embergate.ids import new_id
 from embergate.storage.objects.protocol import Expected, Objects
 from embergate.storage.tables.datasets import DatasetRow
@@ -166,11 +166,12 @@ class _Read:
 async def _read_all(objects: Objects, row: DatasetRow, sizes: Mapping[str, int]) -> _Read:
     if not sizes:
         raise FailedPreconditionError("no file was uploaded: ask for upload endpoints first", param="name")
-    place = store.place_of(row)
+    place, etags = store.place_of(row), dict[str, str]()
     for name, size in sizes.items():
-        if not await place.take_over(objects, name, size):
+        info = await place.take_over(objects, name, size)
+        if info is None:
             raise FailedPreconditionError(f"{name} was not uploaded yet", param=name)
-    etags = await _etags(objects, row, sizes)
+        etags[name] = info.etag
     num_rows = num_tokens = 0
     for name, etag in etags.items():
         counter = RowCounter(name)
@@ -214,7 +215,7 @@ async def take_file(call: Call, row: DatasetRow, file: UploadFile) -> DatasetRow
     # To a place of its own, which is the dataset's once this call is committed: another may be at the same.
     uid, objects = new_id(), call.deps.objects
     place = store.place_at(row.account_id, uid)
-    try:
+    async with taken_back_unless_kept(objects, [place]):
         counter = await write_file(objects, place, name, file, MAX_FILE_BYTES)
         kept = await store.get(call.db, call.account_id, row.id, for_update=True)
         require_uploading(kept)
@@ -224,9 +225,6 @@ async def take_file(call: Call, row: DatasetRow, file: UploadFile) -> DatasetRow
         kept.uid = uid
         await store.replace_files(call.db, kept, {name: counter.num_bytes})
         make_ready(kept, counter.num_rows, counter.num_tokens)
-    except BaseException:
-        await asyncio.shield(objects.delete_prefix(place.folder))
-        raise
     return kept
 
 

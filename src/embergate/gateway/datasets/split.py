@@ -9,11 +9,12 @@ from embergate.aip.errors import InvalidArgumentError
 from embergate.aip.message import write_message
 from embergate.gateway.call import Call
 from embergate.gateway.datasets import store
-from embergate.gateway.datasets.copies import keep, source_of, taken_back_unless_kept, write_rows
+from embergate.gateway.datasets.copies import keep, source_of, write_rows
 from embergate.gateway.datasets.jsonl import BYTES_A_TOKEN, Lines
 from embergate.gateway.datasets.schemas import Dataset, DatasetState, Splitted
 from embergate.gateway.datasets.service import new_row
 from embergate.gateway.datasets.store import DATASETS
+from embergate.gateway.files.place import taken_back_unless_kept
 from embergate.storage.objects.protocol import CHUNK_BYTES, Objects
 from embergate.storage.tables.datasets import DatasetRow
 
@@ -38,7 +39,7 @@ async def split(call: Call, dataset_id: str, num_rows: int) -> list[DatasetRow]:
         )
     chunks = [_chunk_of(call, source, number) for number in range(num_chunks)]
     objects = call.deps.objects
-    async with taken_back_unless_kept(objects, chunks):
+    async with taken_back_unless_kept(objects, [store.place_of(row) for row in chunks]):
         rows = _rows_of(objects, source, list(files))
         sizes = [await write_rows(objects, row, _some(rows, row, num_rows)) for row in chunks]
         for row, size in zip(chunks, sizes, strict=True):

@@ -6,8 +6,9 @@ at: what was checked is what is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -18,7 +19,7 @@ from embergate.aip.errors import InvalidArgumentError
 from embergate.errors import FailedPreconditionError, NotFoundError
 from embergate.gateway.files.doomed import doom
 from embergate.gateway.files.urls import FileUrls
-from embergate.storage.objects.protocol import Objects
+from embergate.storage.objects.protocol import ObjectInfo, Objects
 
 FIELD: Final = "filenameToSize"
 # What begins the keys that files are uploaded to.
@@ -67,8 +68,8 @@ class FilePlace:
         saved_as = filename.rpartition("/")[2]
         return await urls.download_url(self.key(filename), filename=saved_as, expires_in=DOWNLOAD_EXPIRES_IN)
 
-    async def take_over(self, objects: Objects, filename: str, size: int) -> bool:
-        """Move a file to where no upload reaches it, if it arrived; return whether it is there, now or since before.
+    async def take_over(self, objects: Objects, filename: str, size: int) -> ObjectInfo | None:
+        """Move a file to where no upload reaches it, if it arrived; return what is there, now or since before.
 
         Raises: FailedPreconditionError if it is not as large as was said; UnavailableError.
         """
@@ -78,12 +79,23 @@ class FilePlace:
         found = await objects.find(self.key(filename))
         if found is not None and found.size != size:
             raise FailedPreconditionError(f"{filename} has {found.size} bytes, {size} were announced", param=filename)
-        return found is not None
+        return found
 
     async def give_up(self, db: AsyncSession) -> None:
         """Have the files deleted, and what is still to arrive, once the caller's transaction is committed."""
         for prefix in (self.folder, self.arrivals):
             await doom(db, prefix)
+
+
+@asynccontextmanager
+async def taken_back_unless_kept(objects: Objects, places: Sequence[FilePlace]) -> AsyncIterator[None]:
+    """Delete what was written to new places if the block fails."""
+    try:
+        yield
+    except BaseException:
+        for place in places:
+            await asyncio.shield(objects.delete_prefix(place.folder))
+        raise
 
 
 def require_sizes(sizes: Mapping[str, int]) -> None:

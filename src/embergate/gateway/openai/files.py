@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -23,6 +22,7 @@ from embergate.gateway.datasets import service as datasets_service
 from embergate.gateway.datasets import store as datasets
 from embergate.gateway.datasets.schemas import Dataset, DatasetState
 from embergate.gateway.datasets.store import DATASETS
+from embergate.gateway.files.place import taken_back_unless_kept
 from embergate.gateway.openai import lines, store
 from embergate.gateway.openai.listing import listed
 from embergate.gateway.openai.schemas import File, Listed, ListFilesQuery
@@ -107,16 +107,14 @@ async def create(call: Call, file: UploadFile, fields: Mapping[str, str]) -> Fou
         call.account_id, new_id("file-"), draft, {"user_uploaded": {}}, created_by=call.caller.email
     )
     call.event.resource = DATASETS.name_of(row)
-    counter = await datasets_service.write_file(call.deps.objects, datasets.place_of(row), name, file, MAX_FILE_BYTES)
-    datasets_service.make_ready(row, counter.num_rows, counter.num_tokens)
-    try:
+    objects, place = call.deps.objects, datasets.place_of(row)
+    async with taken_back_unless_kept(objects, [place]):
+        counter = await datasets_service.write_file(objects, place, name, file, MAX_FILE_BYTES)
+        datasets_service.make_ready(row, counter.num_rows, counter.num_tokens)
         await accounts.get(call.db, call.account_id)
         is_inserted = await datasets.insert(call.db, row)
         assert is_inserted, "the id is new. This is a bug."
         await datasets.replace_files(call.db, row, {name: counter.num_bytes})
-    except BaseException:
-        await asyncio.shield(call.deps.objects.delete_prefix(datasets.place_of(row).folder))
-        raise
     return Found(row, Contents(1, counter.num_bytes, name), "all")
 
 
